@@ -4,7 +4,7 @@ Such a volume has a mounted directory too (`backends.systems.s3`), but no vfolde
 open. `perform` does an operation of `entries` or `listing` in a vfolder of either kind.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -230,8 +230,11 @@ class ObjectTree(Protocol):
     def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
         """Write the marker of a directory."""
 
-    def copy_all(self, target: Self) -> Iterator[int]:
-        """Copy every object to another vfolder of the volume, and yield the bytes of each."""
+    def copy_all(self, target: Self) -> Generator[int, None, None]:
+        """Copy every object to another vfolder of the volume, and yield the bytes of each.
+
+        Closed earlier, it returns when no copy is under way.
+        """
 
     def differences(self, target: Self, *, by_content: bool) -> Iterator[str]:
         """Yield what differs between two vfolders: names, sizes, and bytes with `by_content`."""

@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -56,8 +56,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def beside(work: Callable[[T], R], items: Iterable[T], most: int = BESIDE) -> Iterator[R]:
-    """Yield the results of `work` in the order of the items; at most `most` run at a time."""
+def beside(
+    work: Callable[[T], R], items: Iterable[T], most: int = BESIDE
+) -> Generator[R, None, None]:
+    """Yield the results of `work` in the order of the items; at most `most` run at a time.
+
+    A caller that may stop earlier closes it; see `in_order`.
+    """
     with ThreadPoolExecutor(most, thread_name_prefix="transfer") as threads:
         yield from in_order(threads, work, items, most)
 
@@ -123,14 +128,15 @@ class ObjectFetch:
         threads = ThreadPoolExecutor(RANGES_BESIDE, thread_name_prefix="ranges")
         with closing(self._directories), threads as self._ranges:
             groups = grouped(chosen, lambda one: one.size)
-            for one, found in chain.from_iterable(beside(self._try_each, groups)):
-                self._run.check()
-                match found:
-                    case FetchedLink():
-                        links.append((one, found))
-                    case ObjectAttributes() if one.path is not None:
-                        marked.append((one.path, found))
-                self._count(one, found)
+            with closing(beside(self._try_each, groups)) as fetched:
+                for one, found in chain.from_iterable(fetched):
+                    self._run.check()
+                    match found:
+                        case FetchedLink():
+                            links.append((one, found))
+                        case ObjectAttributes() if one.path is not None:
+                            marked.append((one.path, found))
+                    self._count(one, found)
             for one, link in links:  # at the end, so that no path leads through one
                 self._make_link(one, link)
             for path, attributes in reversed(marked):
@@ -209,9 +215,10 @@ class ObjectFetch:
 
             done = min(note.read(), len(starts) - 1)
             found = in_order(self._ranges, fetch, starts[done:], RANGES_BESIDE // 2)
-            for number, answer in enumerate(found, done + 1):
-                note.write(number)
-                reader = answer
+            with closing(found):
+                for number, answer in enumerate(found, done + 1):
+                    note.write(number)
+                    reader = answer
             draft.finish(reader, attributes_of(reader.metadata), place)
             note.remove()
 

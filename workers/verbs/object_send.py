@@ -9,7 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
@@ -400,12 +400,12 @@ class TransferToObjects:
             return [send(one) for one in group]
 
         rest = islice(source.entries(), mark["number"], None)
-        groups = beside(send_each, grouped(rest, lambda one: one.size))
-        for number, (one, error) in enumerate(chain.from_iterable(groups), mark["number"] + 1):
-            self._run.check()
-            self._count(one, error, counts)
-            if number % MARKED_ENTRIES == 0:
-                manifest.mark("sent", number=number, name=one.name, counts=counts)
+        with closing(beside(send_each, grouped(rest, lambda one: one.size))) as groups:
+            for number, (one, error) in enumerate(chain.from_iterable(groups), mark["number"] + 1):
+                self._run.check()
+                self._count(one, error, counts)
+                if number % MARKED_ENTRIES == 0:
+                    manifest.mark("sent", number=number, name=one.name, counts=counts)
         return {
             **counts,
             "hard_links": 0,
@@ -465,10 +465,11 @@ class TransferToObjects:
             return "" if source.digest(one) == digest_of_object(target, path) else one.name
 
         wrong = []
-        for name in beside(differs, source.entries()):
-            self._run.check()
-            self._run.count(Counter.VERIFIED, 1)
-            wrong += [name] if name else []
+        with closing(beside(differs, source.entries())) as names:
+            for name in names:
+                self._run.check()
+                self._run.count(Counter.VERIFIED, 1)
+                wrong += [name] if name else []
         if wrong:
             shown = ", ".join(wrong[:DIFFERENCES_SHOWN])
             raise CopyDiffers(f"The copy differs from its source in {shown}.")

@@ -6,6 +6,7 @@ backend removes its objects before a purge. A verb that needs files refuses such
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from itertools import islice
 from typing import Any, cast
 
@@ -131,10 +132,11 @@ class CloneObjects:
         self._run.phase("copy")
         files = copied = 0
         draft = self._objects.draft(self._target, job)
-        for size_bytes in source.copy_all(draft):
-            self._run.check()
-            self._run.count(Counter.COPIED, 1, size_bytes)
-            files, copied = files + 1, copied + size_bytes
+        with closing(source.copy_all(draft)) as sizes:
+            for size_bytes in sizes:
+                self._run.check()
+                self._run.count(Counter.COPIED, 1, size_bytes)
+                files, copied = files + 1, copied + size_bytes
         self._verify(source, draft)
         return {"files": files, "copied_bytes": copied}
 

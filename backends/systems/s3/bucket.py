@@ -4,7 +4,8 @@ Keys are any text of 1 to 1,024 bytes in UTF-8: `a`, `a/` and `a/b` are three ob
 no meaning. What keys mean as paths is a matter of the callers.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -362,7 +363,7 @@ class Bucket:
         parts = ranges(source.size, part_size(source.size, COPY_BYTES))
         self._finish(upload, copy, parts, PARTS_BESIDE)
 
-    def copy_each(self, pairs: Iterable[tuple[StoredObject, str]]) -> Iterator[int]:
+    def copy_each(self, pairs: Iterable[tuple[StoredObject, str]]) -> Generator[int, None, None]:
         """Copy objects of this bucket to other keys, many at a time; yield the size of each.
 
         An object that was replaced since it was listed is copied in its present state; one that is
@@ -412,9 +413,10 @@ class Bucket:
         """
         try:
             done = []
-            for part in self._calls.beside(send, parts, beside):
-                done.append(part)
-                on_part(part)
+            with closing(self._calls.beside(send, parts, beside)) as sent:
+                for part in sent:
+                    done.append(part)
+                    on_part(part)
             upload.complete(done)
         except BaseException as error:
             if not (stays and isinstance(error, Interrupted)):

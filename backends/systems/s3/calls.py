@@ -1,7 +1,7 @@
 """Calls of the API of S3: named, repeated while the storage is overloaded, with errors of ours."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -144,11 +144,12 @@ class Calls:
         )
         return retrying(again)
 
-    def beside(self, work: Callable[[T], R], items: Iterable[T], most: int) -> Iterator[R]:
+    def beside(
+        self, work: Callable[[T], R], items: Iterable[T], most: int
+    ) -> Generator[R, None, None]:
         """Yield the results of `work` in the order of the items; at most `most` run at a time.
 
-        `work` is one call to the storage, which calls nothing of this method. The first failure
-        ends it, after what runs already has ended.
+        `work` is one call to the storage, which calls nothing of this method. See `in_order`.
         """
         threads: ThreadPoolExecutor = connection(self._endpoint).threads
         yield from in_order(threads, work, items, most)
@@ -164,10 +165,11 @@ class Calls:
 
 def in_order(
     threads: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], most: int
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Yield the results of `work` in the order of the items; at most `most` run at a time.
 
-    The first failure ends it, after what runs already has ended.
+    The first failure of `work` ends it, after what runs already has ended. A caller that may stop
+    earlier closes it first: what still runs uses the descriptors that the caller closes next.
     """
     rest = iter(items)
     running: list[Future[R]] = []

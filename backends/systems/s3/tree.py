@@ -10,7 +10,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby, islice, takewhile, zip_longest
 from typing import Any
@@ -450,7 +450,7 @@ class VFolderObjects:
         self.bucket.put(self._below(path), b"", content_type=DIRECTORY_TYPE, metadata=metadata)
 
     # -- All ---------------------------------------------------------------------------------------
-    def copy_all(self, target: "VFolderObjects") -> Iterator[int]:
+    def copy_all(self, target: "VFolderObjects") -> Generator[int, None, None]:
         """See `ObjectTree.copy_all`."""
         pairs = (
             (one, target.prefix + one.key[len(self.prefix) :])
