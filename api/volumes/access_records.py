@@ -148,17 +148,20 @@ class AccessRecords:
         place = records.place_of(volume, VFolderId(_scope(file.scope, None), file.id))
         try:
             record = self._seals.opened(
-                file.text, place, VFolderRecord, least_revision=self._revision(volume, file.id)
+                file.text,
+                place,
+                VFolderRecord,
+                least_revision=self._revision(volume, file.id, file.scope),
             )
         except RecordForged as error:
             _log.error("record forged", volume=volume, vfolder=file.id.hex, reason=str(error))
             return _Kept(file.scope, None, digest)
         return _Kept(file.scope, record, digest)
 
-    def _revision(self, volume: str, vfolder: UUID) -> int:
+    def _revision(self, volume: str, vfolder: UUID, scope: str) -> int:
         """Return the newest revision that the index knows; 0 while the store is away."""
         try:
-            return self._index.revision(volume, vfolder)
+            return self._index.revision(volume, vfolder, scope)
         except redis.RedisError as error:
             _log.info("index of access not read", reason=type(error).__name__)
             return 0
@@ -175,7 +178,7 @@ class AccessRecords:
         volume, vfolder = known.volume, known.vfolder
         changed = change(known.record)
         # A former vfolder of the id, or a record that was forged, may have had a higher one.
-        newest = max(known.record.revision, self._revision(volume, vfolder.id))
+        newest = max(known.record.revision, self._revision(volume, vfolder.id, _directory(vfolder)))
         changed = structs.replace(changed, revision=newest + 1)
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
         change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,))

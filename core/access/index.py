@@ -25,12 +25,16 @@ COMPLETE = "vf:access:complete"
 #: Entries of one read.
 _MANY = 1000
 
-#: KEYS: the hash. ARGV: id, entry (empty drops it), revision, member, prefix of sets.
+#: KEYS: the hash. ARGV: id, entry (empty drops it), revision, member, prefix of sets. Revisions of
+#: an id in another scope of the volume tell nothing.
 _PUT = """
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old then
   old = cjson.decode(old)
-  if ARGV[2] ~= '' and old.revision > tonumber(ARGV[3]) then return 0 end
+  if ARGV[2] ~= '' and old.revision > tonumber(ARGV[3]) then
+    local own = string.match(cjson.decode(ARGV[2]).scope, '[^:]*$')
+    if string.match(old.scope, '[^:]*$') == own then return 0 end
+  end
   for _, word in ipairs(old.words) do redis.call('SREM', ARGV[5] .. word, ARGV[4]) end
 end
 if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
@@ -92,10 +96,17 @@ class AccessIndex:
         arguments: list[str | bytes | int] = [vfolder.hex, text, revision, member, _OF]
         return cast("int", self._put(keys=[_INDEX + volume], args=arguments))
 
-    def revision(self, volume: str, vfolder: UUID) -> int:
-        """Return the newest revision that the index knows of a vfolder; 0 for an unknown one."""
+    def revision(self, volume: str, vfolder: UUID, scope: str = "") -> int:
+        """Return the newest revision that the index knows of a vfolder; 0 for an unknown one.
+
+        `scope` is the directory of its quota scope: the id in another one is another vfolder.
+        """
         text = cast("bytes | None", self._redis.hget(_INDEX + volume, vfolder.hex))
-        return msgspec.json.decode(text, type=IndexEntry).revision if text else 0
+        if not text:
+            return 0
+        entry = msgspec.json.decode(text, type=IndexEntry)
+        known = entry.scope.rpartition(":")[2].replace("-", "")
+        return entry.revision if scope in ("", ".", known) else 0
 
     def shared_with(self, words: Iterable[str]) -> list[IndexEntry]:
         """Return what these users and groups own or share, in the order of volume and id.

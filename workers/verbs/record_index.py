@@ -62,7 +62,7 @@ class RecordIndex:
 
     def _opened(self, file: RecordFile) -> VFolderRecord | None:
         place = records.place_of(self._volume, _vfolder(file))
-        least = self._index.revision(self._volume, file.id)
+        least = self._index.revision(self._volume, file.id, file.scope)
         try:
             return self._seals.opened(file.text or b"", place, VFolderRecord, least_revision=least)
         except RecordForged as error:

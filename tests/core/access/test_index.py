@@ -65,6 +65,20 @@ def test_an_older_record_changes_nothing(index: AccessIndex) -> None:
     assert (found(index, f"user:{user}"), index.revision(one.volume, one.id)) == ([], 5)
 
 
+def test_the_id_in_another_scope_is_another_vfolder(index: AccessIndex) -> None:
+    """The revision of one must not make the record of the other look old, and so forged."""
+    first = record(uuid4(), revision=5)
+    other = record(uuid4(), volume=first.volume, revision=2)
+    twin = structs.replace(other, id=first.id)
+    scopes = [one.owner.id.hex for one in (first, twin)]
+    assert index.put(first)
+    assert [index.revision(first.volume, first.id, scope) for scope in scopes] == [5, 0]
+    assert index.put(twin)
+    assert [index.revision(first.volume, first.id, scope) for scope in scopes] == [0, 2]
+    guessed = structs.replace(twin, scope=f"project:{twin.owner.id}", revision=1)
+    assert not index.put(guessed), "the kind of a scope is no part of its place"
+
+
 def test_a_vfolder_that_is_gone_is_dropped(index: AccessIndex) -> None:
     one = record(uuid4())
     index.put(one)
