@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import click
 
-from api.cli.forms import FAILED, print_json
+from api.cli.forms import CONFIG_FILE, FAILED, print_json
 from core.access import Scope
 from core.errors import ConfigurationError, StorageError
 from core.names import moment
@@ -25,12 +25,6 @@ if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need
 OPERATOR = uuid5(NAMESPACE_URL, "vfolder:operator")
 OPERATOR_NAME = "operator"
 _NOT_ON = "The configuration has no table [vfolder.access]; add it first."
-_FILE = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    help="The configuration file; searched like the node does when absent.",
-)
 
 
 @click.group()
@@ -39,7 +33,7 @@ def access() -> None:
 
 
 @access.command()
-@_FILE
+@CONFIG_FILE
 @click.option("--days", type=float, help="The key ends after so many days (90).")
 @click.option("--name", default="first operator key", show_default=True, help="For lists of keys.")
 @click.option("--network", "networks", multiple=True, help="The key is for callers of it alone.")
@@ -77,7 +71,7 @@ def audit() -> None:
 
 
 @audit.command()
-@_FILE
+@CONFIG_FILE
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def verify(context: click.Context, file: Path | None, *, as_json: bool) -> None:

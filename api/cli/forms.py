@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,13 @@ from core.names import printable
 
 #: Exit statuses of the command; the last is a shell's for Ctrl-C.
 OK, FAILED, USAGE, PARTIAL, CANCELLED, INTERRUPTED = 0, 1, 2, 3, 4, 130
+#: The option of commands that read the configuration of this node.
+CONFIG_FILE = click.option(
+    "--config",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The configuration file; searched like the node does when absent.",
+)
 _STYLES = {
     "running": "cyan",
     "cancelling": "yellow",

@@ -6,16 +6,9 @@ from pathlib import Path
 import click
 
 from api.cli.configuration.check import ERROR, WARNING, check_file
-from api.cli.forms import FAILED, print_json
+from api.cli.forms import CONFIG_FILE, FAILED, print_json
 from core.errors import ConfigurationError
 from core.settings import Settings, effective, find, load, masked, value_of
-
-_FILE = click.option(
-    "--config",
-    "file",
-    type=click.Path(path_type=Path),
-    help="The configuration file; searched like the node does when absent.",
-)
 
 
 @click.group()
@@ -24,7 +17,7 @@ def config() -> None:
 
 
 @config.command()
-@_FILE
+@CONFIG_FILE
 @click.option("-o", "form", type=click.Choice(["text", "json"]), default="text", help="The output.")
 @click.option("--strict", is_flag=True, help="Warnings fail, too.")
 @click.pass_context
@@ -62,7 +55,7 @@ def _found(file: Path | None) -> Path:
 
 @config.command()
 @click.argument("key")
-@_FILE
+@CONFIG_FILE
 def get(key: str, file: Path | None) -> None:
     """Print one value, also a secret; `vfolder config check` lists the keys."""
     try:
