@@ -27,6 +27,11 @@ def moment(seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
+def moment_or_none(seconds: float | None) -> str | None:
+    """Return the moment as `moment` writes it; None is unknown, or no end."""
+    return None if seconds is None else moment(seconds)
+
+
 def moment_of_ms(milliseconds: str | int | None) -> str | None:
     """Return the moment of a stored number of milliseconds; None for None, 0 and empty text."""
     return moment(int(milliseconds) / 1000) if milliseconds else None

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response
 from msgspec import structs
 
-from api.doors.people.documents import moment_or_none
 from api.doors.people.entries import query
 from api.http import answer, no_content
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, current_door, needs
@@ -19,6 +18,7 @@ from core.access import Scope
 from core.access import keys as api_keys
 from core.access.keys import ApiKey, KeyRequest
 from core.errors import AccessForbidden, Conflict, Defect, NoSpace, NotFound, QuotaExceeded
+from core.names import moment_or_none
 from core.settings import AccessTable
 
 blueprint = PeopleResource("keys", __name__, description="One's API keys.")

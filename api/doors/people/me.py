@@ -2,10 +2,10 @@
 
 from flask import Response
 
-from api.doors.people.documents import moment_or_none
 from api.http import answer
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, current_door, needs
 from api.schemas import people as shapes
+from core.names import moment_or_none
 from core.process.version import VERSION
 
 blueprint = PeopleResource("me", __name__, description="Oneself.")

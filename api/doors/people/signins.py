@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Response
 
-from api.doors.people.documents import moment_or_none
 from api.doors.people.entries import query
 from api.doors.people.keys import parts_of_door, private
 from api.http import no_content, this_request
@@ -13,6 +12,7 @@ from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, needs
 from api.schemas import credentials as shapes
 from core.access.signins import SignIn
 from core.errors import AccessForbidden, NotFound
+from core.names import moment_or_none
 
 blueprint = PeopleResource("signins", __name__, description="One's sign-ins.")
 
