@@ -37,7 +37,7 @@ class Deviation(StrEnum):
     EMPTY_PREFIX = "empty-prefix"
     LEFT_OVER = "left-over"
     ORPHANED_METADATA = "metadata-of-nobody"
-    ORPHANED_RECORD = "record-of-nobody"
+    ORPHANED_RECORD = "orphaned-record"
     RECORD_FORGED = "record-forged"
     ORPHANED_LIMIT = "limit-of-nobody"
     ORPHANED_USAGE = "figure-of-nobody"

@@ -101,8 +101,8 @@ def test_a_record_that_was_put_back_is_forged(volume: Volume) -> None:
 def test_a_record_without_its_vfolder_is_removed_when_asked(volume: Volume) -> None:
     record = volume.write()
     (volume.top / VFolderId(volume.scope, record.id).directory).rmdir()
-    assert volume.rebuild() == {"found": {"record-of-nobody": 1}, "repaired": {}}
+    assert volume.rebuild() == {"found": {"orphaned-record": 1}, "repaired": {}}
     assert volume.path(record).exists()
-    assert volume.rebuild(repair=True)["repaired"] == {"record-of-nobody": 1}
+    assert volume.rebuild(repair=True)["repaired"] == {"orphaned-record": 1}
     assert not volume.path(record).exists()
     assert volume.rebuild() == {"found": {}, "repaired": {}}
