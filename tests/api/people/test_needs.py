@@ -7,11 +7,10 @@ from io import FileIO
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from flask import Flask, Response
+from flask import Response
 from gunicorn.http.wsgi import FileWrapper
 from msgspec import structs
 from redis import RedisError
@@ -28,7 +27,7 @@ from api.access.streams import (
 from api.doors.client.upload_body import DecidedBody
 from api.doors.people.tickets import expiry_of
 from api.doors.people.vfolders import id_of_key
-from api.routes import PeopleResource, Route, RouteAnswer, needs
+from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, make_app, needs
 from api.server.response_streams import new_stream
 from api.streaming import EventStream, FilePart, Pace
 from core.access import ACTS, CredentialFacts
@@ -36,12 +35,12 @@ from core.errors import (
     AccessForbidden,
     AccessUnavailable,
     ConfigurationError,
-    Defect,
     StorageError,
     Unauthenticated,
     Unavailable,
 )
 from core.names import QuotaScope
+from tests.api.people.conftest import People
 from tests.support.node import wait_for
 
 ROUTE = Route(gives={200: RouteAnswer("It.")})
@@ -58,30 +57,25 @@ def test_an_act_that_no_row_has_ends_the_start() -> None:
         needs("things.read")
 
 
-def test_an_answer_without_a_decision_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_a_decision_never_leaves(people: People) -> None:
     """A view whose act is about what its body names must decide it."""
-
-    class Service:
-        def caller(self) -> None:
-            return None
-
-    class Door:
-        access = Service()
-
-    monkeypatch.setattr("api.routes.people.current_door", Door)
     resource = PeopleResource("things", __name__)
+    called = []
 
     @resource.operation(
         "POST", "/v1/things", Route(gives={200: RouteAnswer("It.")}, ignores_body=True)
     )
     @needs("vfolders.create")
-    def make_thing(asked: Any) -> Response:
-        assert asked.rule is ACTS["vfolders.create"]
+    def make_thing(asked: PersonRequest) -> Response:
+        called.append(asked.rule)
         return Response("made")
 
-    view = cast("Any", make_thing)
-    with Flask(__name__).test_request_context(), pytest.raises(Defect, match="not decided"):
-        view()
+    app = make_app("client", people.settings)
+    app.register_blueprint(resource)
+    answer = app.test_client().post("/v1/things", headers=people.person().headers)
+    assert called == [ACTS["vfolders.create"]]
+    assert answer.status_code == 500
+    assert b"made" not in answer.data
 
 
 def test_an_ended_credential_is_no_absent_thing() -> None:
