@@ -8,6 +8,7 @@ from api.access.records import (
     VFolders,
     scopes_of,
 )
+from api.access.revisions import check_unchanged, etag_of
 from api.access.streams import KeptDecision, open_answer
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "KeptDecision",
     "RevisionChanged",
     "VFolders",
+    "check_unchanged",
+    "etag_of",
     "open_answer",
     "scopes_of",
 ]

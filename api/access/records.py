@@ -12,12 +12,9 @@ from backends.retention import trash
 from backends.volumes import scope_records
 from core.access import (
     AccessIndex,
-    RecordForged,
-    Seals,
     Subject,
     VFolderRecord,
     VFolderResource,
-    records,
 )
 from core.errors import (
     Conflict,
@@ -90,7 +87,6 @@ class VFolders:
 
     def __init__(self, settings: Settings, access: VolumeAccess, live: AccessRecords) -> None:
         self._access = access
-        self._seals = Seals(settings.seal_secrets)
         self._index = AccessIndex(settings)
         #: Reads and changes records of live vfolders.
         self.live = live
@@ -106,7 +102,7 @@ class VFolders:
                 continue
             vfolder = VFolderId.parse(one.vfolder)
             text = self._access.on_volume(volume, access_files.read_trashed, vfolder, one.id)
-            yield FoundVFolder(self._opened(volume, vfolder, text), one.id)
+            yield FoundVFolder(self.live.opened_in_trash(volume, vfolder, text), one.id)
 
     def of_scope(self, volume: str, scope: QuotaScope) -> Iterator[FoundVFolder]:
         """Yield the live vfolders of a scope on a volume; see `records_of_scope`."""
@@ -114,20 +110,8 @@ class VFolders:
             found = self._access.on_volume(volume, scope_records.records_of_scope, scope)
         except UnknownVolume:
             return
-        for file in found:
-            yield FoundVFolder(self._opened(volume, VFolderId(scope, file.id), file.text))
-
-    def _opened(self, volume: str, vfolder: VFolderId, text: bytes | None) -> KnownVFolder:
-        digest = access_files.digest(text)
-        if text is None:
-            return KnownVFolder(volume, vfolder, records.implied(volume, vfolder), digest)
-        try:
-            place = records.place_of(volume, vfolder)
-            record = self._seals.opened(text, place, VFolderRecord)
-        except RecordForged as error:
-            _log.error("record forged", volume=volume, reason=str(error))
-            record = records.unproven(volume, vfolder)
-        return KnownVFolder(volume, vfolder, records.at_place(record, vfolder), digest)
+        for known in self.live.opened(volume, scope, found):
+            yield FoundVFolder(known)
 
     def shared(
         self, subject: Subject, volumes: list[str], away: set[str]

@@ -5,7 +5,7 @@ that its place implies: the owner of the scope has it, and others have nothing.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -114,7 +114,26 @@ class AccessRecords:
                 return self._known(volume, vfolder, kept)
         # It was made in a second scope of the volume since the first one was read.
         file = self._access.on_volume(volume, access_files.read, vfolder)
-        return self._known(volume, vfolder, self._opened(volume, file))
+        return self._known(volume, vfolder, *self._opened(volume, [file]))
+
+    def opened(
+        self, volume: str, scope: QuotaScope, files: Sequence[RecordFile]
+    ) -> list[KnownVFolder]:
+        """Return the live vfolders of a scope whose files were read.
+
+        Costs one round trip to the store for each 1,000 files.
+        """
+        places = [VFolderId(scope, file.id) for file in files]
+        return [
+            self._known(volume, place, kept)._replace(vfolder=place)
+            for place, kept in zip(places, self._opened(volume, files), strict=True)
+        ]
+
+    def opened_in_trash(self, volume: str, vfolder: VFolderId, text: bytes | None) -> KnownVFolder:
+        """Return a vfolder of the trash. The index knows revisions of live ones only."""
+        file = RecordFile(id=vfolder.id, scope=_directory(vfolder), text=text)
+        found = self._known(volume, vfolder, self._proven(volume, file, 0))
+        return found._replace(vfolder=vfolder)
 
     def _known(self, volume: str, vfolder: VFolderId, kept: _Kept) -> KnownVFolder:
         if kept.record is None:
@@ -133,38 +152,42 @@ class AccessRecords:
 
         def parse(text: bytes | None) -> tuple[_Kept, ...]:
             found = msgspec.json.decode(text or b"[]", type=list[RecordFile])
-            return tuple(self._opened(volume, file) for file in found)
+            return self._opened(volume, found)
 
         return self._cache.get(record_key(volume, vfolder), load, parse)
 
     def _read(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
         found = self._access.on_volume(volume, access_files.find, vfolder)
-        return tuple(self._opened(volume, file) for file in found)
+        return self._opened(volume, found)
 
-    def _opened(self, volume: str, file: RecordFile) -> _Kept:
+    def _opened(self, volume: str, files: Sequence[RecordFile]) -> tuple[_Kept, ...]:
+        written = [(one.id, one.scope) for one in files if one.text is not None]
+        newest = dict(zip(written, self._revisions(volume, written), strict=True))
+        return tuple(self._proven(volume, one, newest.get((one.id, one.scope), 0)) for one in files)
+
+    def _proven(self, volume: str, file: RecordFile, least_revision: int) -> _Kept:
         if file.text is None:
             return _Kept(file.scope, None, "")
         digest = access_files.digest(file.text)
         place = records.place_of(volume, VFolderId(_scope(file.scope, None), file.id))
         try:
             record = self._seals.opened(
-                file.text,
-                place,
-                VFolderRecord,
-                least_revision=self._revision(volume, file.id, file.scope),
+                file.text, place, VFolderRecord, least_revision=least_revision
             )
         except RecordForged as error:
             _log.error("record forged", volume=volume, vfolder=file.id.hex, reason=str(error))
             return _Kept(file.scope, None, digest)
         return _Kept(file.scope, record, digest)
 
-    def _revision(self, volume: str, vfolder: UUID, scope: str) -> int:
-        """Return the newest revision that the index knows; 0 while the store is away."""
+    def _revisions(self, volume: str, places: Sequence[tuple[UUID, str]]) -> list[int]:
+        """Return the newest revisions that the index knows; 0 for all while the store is away."""
+        if not places:
+            return []
         try:
-            return self._index.revision(volume, vfolder, scope)
+            return self._index.revisions(volume, places)
         except redis.RedisError as error:
             _log.info("index of access not read", reason=type(error).__name__)
-            return 0
+            return [0] * len(places)
 
     def change(
         self, known: KnownVFolder, change: Callable[[VFolderRecord], VFolderRecord]
@@ -178,7 +201,8 @@ class AccessRecords:
         volume, vfolder = known.volume, known.vfolder
         changed = change(known.record)
         # A former vfolder of the id, or a record that was forged, may have had a higher one.
-        newest = max(known.record.revision, self._revision(volume, vfolder.id, _directory(vfolder)))
+        (indexed,) = self._revisions(volume, [(vfolder.id, _directory(vfolder))])
+        newest = max(known.record.revision, indexed)
         changed = structs.replace(changed, revision=newest + 1)
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
         change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,))

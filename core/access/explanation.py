@@ -3,6 +3,8 @@
 import time
 from typing import Any
 
+from msgspec import structs
+
 from core.access.decision import (
     Decision,
     Held,
@@ -71,26 +73,13 @@ def _of_grant(subject: Subject, record: VFolderRecord, grant: Grant, now: float)
 
 
 def _bare(record: VFolderRecord) -> VFolderRecord:
-    return VFolderRecord(
-        id=record.id,
-        volume=record.volume,
-        scope=record.scope,
-        owner=record.owner,
-        group_permission=record.group_permission,
-    )
+    return structs.replace(record, grants=())
 
 
 def _with(record: VFolderRecord, grant: Grant) -> VFolderRecord:
     """Return a record in which nothing but one grant gives a permission."""
     without_owner = type(record.owner)(kind="group", id=record.id)
-    return VFolderRecord(
-        id=record.id,
-        volume=record.volume,
-        scope=record.scope,
-        owner=without_owner,
-        group_permission="none",
-        grants=(grant,),
-    )
+    return structs.replace(record, owner=without_owner, group_permission="none", grants=(grant,))
 
 
 def _step(name: str, *, counts: bool, gives: str = "", detail: str = "") -> dict[str, Any]:

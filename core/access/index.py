@@ -8,7 +8,7 @@ It is in database 0 of the `live` role. It makes lists and decides nothing: each
 is read and decided. The files are the truth, so a lost index is built again from them.
 """
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import cast
 from uuid import UUID
 
@@ -72,6 +72,14 @@ def entry_of(record: VFolderRecord) -> IndexEntry:
     )
 
 
+def _revision_in(text: bytes | None, scope: str) -> int:
+    if not text:
+        return 0
+    entry = msgspec.json.decode(text, type=IndexEntry)
+    known = entry.scope.rpartition(":")[2].replace("-", "")
+    return entry.revision if scope in ("", ".", known) else 0
+
+
 class AccessIndex:
     """The index as one process reaches it; made after the fork. Safe for threads.
 
@@ -97,16 +105,17 @@ class AccessIndex:
         return cast("int", self._put(keys=[_INDEX + volume], args=arguments))
 
     def revision(self, volume: str, vfolder: UUID, scope: str = "") -> int:
-        """Return the newest revision that the index knows of a vfolder; 0 for an unknown one.
+        """Return the newest revision that the index knows of a vfolder; see `revisions`."""
+        return self.revisions(volume, [(vfolder, scope)])[0]
 
-        `scope` is the directory of its quota scope: the id in another one is another vfolder.
+    def revisions(self, volume: str, places: Sequence[tuple[UUID, str]]) -> list[int]:
+        """Return the newest revision that the index knows of each vfolder; 0 for an unknown one.
+
+        A place is an id and the directory of its quota scope: the id in another one is another
+        vfolder. Costs one round trip for each 1,000 vfolders.
         """
-        text = cast("bytes | None", self._redis.hget(_INDEX + volume, vfolder.hex))
-        if not text:
-            return 0
-        entry = msgspec.json.decode(text, type=IndexEntry)
-        known = entry.scope.rpartition(":")[2].replace("-", "")
-        return entry.revision if scope in ("", ".", known) else 0
+        texts = self._texts(volume, [vfolder.hex for vfolder, _ in places])
+        return [_revision_in(text, scope) for text, (_, scope) in zip(texts, places, strict=True)]
 
     def shared_with(self, words: Iterable[str]) -> list[IndexEntry]:
         """Return what these users and groups own or share, in the order of volume and id.
@@ -124,12 +133,14 @@ class AccessIndex:
         return [entry for volume, ids in places.items() for entry in self._entries(volume, ids)]
 
     def _entries(self, volume: str, ids: list[str]) -> Iterator[IndexEntry]:
+        for text in self._texts(volume, ids):
+            if text is not None:  # dropped since the sets were read
+                yield msgspec.json.decode(text, type=IndexEntry)
+
+    def _texts(self, volume: str, ids: list[str]) -> Iterator[bytes | None]:
         for start in range(0, len(ids), _MANY):
             part = ids[start : start + _MANY]
-            texts = cast("list[bytes | None]", self._redis.hmget(_INDEX + volume, part))
-            for text in texts:
-                if text is not None:  # dropped since the sets were read
-                    yield msgspec.json.decode(text, type=IndexEntry)
+            yield from cast("list[bytes | None]", self._redis.hmget(_INDEX + volume, part))
 
     def is_complete(self, volume: str) -> bool:
         """Return whether the index of a volume was built; lists of others may lack something."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Response, request
 from msgspec import structs
 
-from api.access import AmbiguousReference, RevisionChanged
+from api.access import AmbiguousReference, RevisionChanged, check_unchanged, etag_of
 from api.http import answer, no_content, this_request
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
 from api.schemas import access as shapes
@@ -35,7 +35,7 @@ from core.errors import (
     QuotaExceeded,
     VFolderNotFound,
 )
-from core.names import moment
+from core.names import moment_or_none
 
 blueprint = Resource("access", __name__, description="Who may do what, for the manager.")
 
@@ -104,7 +104,7 @@ def check_access(body: shapes.CheckAccess) -> Response:
             "reason": decision.reason.value,
             "hidden": decision.hidden,
             "decider": decision.decider,
-            "expires_at": _moment(decision.expires_at),
+            "expires_at": moment_or_none(decision.expires_at),
             "steps": steps,
         }
     )
@@ -129,9 +129,7 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
     People cannot change or give back a grant of the manager.
     """
     known = _to_change(vfolder_id)
-    expected = request.headers.get("If-Match", "*")
-    if expected not in ("*", _etag(known.record)):
-        raise RevisionChanged("The record was changed since it was read; read it again.")
+    check_unchanged(known.record)
     granted = [one.to for one in body.grants]
     if len(set(granted)) != len(granted):
         raise InvalidParameters("A user or group has two grants; name each once.")
@@ -147,7 +145,7 @@ def replace_grants(body: shapes.ReplaceGrants, vfolder_id: str) -> Response:
     response = answer(
         {"grants": [_grant_document(grant) for grant in record.grants], "revision": record.revision}
     )
-    response.headers["ETag"] = _etag(record)
+    response.headers["ETag"] = etag_of(record)
     return response
 
 
@@ -186,7 +184,7 @@ def get_mount_information(vfolder_id: str) -> Response:
         "read_only": not writes,
         "options": [] if writes else ["ro"],
         "permission": decision.permission.word,
-        "expires_at": _moment(decision.expires_at),
+        "expires_at": moment_or_none(decision.expires_at),
     }
     return answer(document)
 
@@ -295,14 +293,6 @@ def _grant_document(grant: Grant) -> dict[str, Any]:
         "to": grant.to,
         "permission": grant.permission,
         "source": grant.source,
-        "expires_at": _moment(grant.expires_at),
+        "expires_at": moment_or_none(grant.expires_at),
         "note": grant.note,
     }
-
-
-def _moment(seconds: float | None) -> str | None:
-    return None if seconds is None else moment(seconds)
-
-
-def _etag(record: VFolderRecord) -> str:
-    return f'"{record.revision}"'

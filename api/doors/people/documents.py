@@ -2,37 +2,14 @@
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
-from api.access import FoundVFolder, RevisionChanged
+from api.access import FoundVFolder
 from api.http import answer
-from core.access import Decision, Grant, VFolderRecord
-from core.names import moment
+from core.access import Decision, Grant
+from core.names import moment_or_none
 
 _MOMENTS = ("created", "modified")
-
-
-def moment_or_none(seconds: float | None) -> str | None:
-    """Return seconds of the epoch as RFC 3339 text; None is unknown, or no end."""
-    return None if seconds is None else moment(seconds)
-
-
-def etag_of(record: VFolderRecord) -> str:
-    """Return the entity tag of a record: its revision."""
-    return f'"{record.revision}"'
-
-
-def check_unchanged(record: VFolderRecord) -> None:
-    """Refuse a change whose `If-Match` names another revision.
-
-    Raises:
-        RevisionChanged: the record has another revision.
-    """
-    given = request.headers.get("If-Match")
-    known = {"*", etag_of(record)}
-    if given is not None and not known & {one.strip() for one in given.split(",")}:
-        text = f"The record has revision {record.revision} now; read it, then change it again."
-        raise RevisionChanged(text, revision=record.revision)
 
 
 def vfolder_answer(document: dict[str, Any], revision: int, status: int = 200) -> Response:

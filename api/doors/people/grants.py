@@ -7,12 +7,8 @@ from typing import Any
 from flask import Response
 from msgspec import structs
 
-from api.access import RevisionChanged
-from api.doors.people.documents import (
-    check_unchanged,
-    etag_of,
-    grant_document,
-)
+from api.access import RevisionChanged, check_unchanged, etag_of
+from api.doors.people.documents import grant_document
 from api.doors.people.entries import query
 from api.http import answer, no_content
 from api.jobs import pointer

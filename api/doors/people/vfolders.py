@@ -9,12 +9,8 @@ from uuid import UUID, uuid4, uuid5
 from flask import Response
 from msgspec import structs
 
-from api.access import FoundVFolder, RevisionChanged
-from api.doors.people.documents import (
-    check_unchanged,
-    vfolder_answer,
-    vfolder_document,
-)
+from api.access import FoundVFolder, RevisionChanged, check_unchanged
+from api.doors.people.documents import vfolder_answer, vfolder_document
 from api.doors.people.entries import limit_of, query
 from api.http import answer
 from api.jobs import pointer
