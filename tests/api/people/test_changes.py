@@ -1,6 +1,6 @@
 """Changes of records start from the file: another process may have changed it a moment ago."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from msgspec import structs
 
@@ -41,3 +41,21 @@ def test_a_vfolder_that_is_made_again_can_be_shared_again(people: People) -> Non
         assert people.ended(owner, job)["state"] == "succeeded"
         # A door sees what another process has changed within a second.
         wait_for(lambda at=path: people.call(owner, "GET", at).status_code == 404)
+
+
+def test_a_record_that_was_put_back_gives_nothing_in_lists_either(people: People) -> None:
+    """The index knows a newer revision; an old copy of the file is no record."""
+    owner, other = people.person(), people.person()
+    body = {"name": "put back", "volume": "local"}
+    vfolder = people.call(owner, "POST", "/v1/vfolders", body).json()["id"]
+    grants = f"/v1/vfolders/{vfolder}/grants"
+    grant = {"to": other.word, "permission": "ro"}
+    shared = people.call(owner, "POST", grants, grant)
+    (file,) = people.settings.directory.rglob(f"meta/{UUID(vfolder).hex}.access")
+    old = file.read_bytes()
+    path = f"{grants}/{shared.json()['id']}"
+    assert people.call(owner, "DELETE", path).status_code == 204
+    file.write_bytes(old)
+    listed = people.call(owner, "GET", "/v1/vfolders").json()["vfolders"]
+    assert [(one["id"], one["shared_with"]) for one in listed] == [(vfolder, 0)]
+    assert people.call(other, "GET", "/v1/vfolders").json()["vfolders"] == []
