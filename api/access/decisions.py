@@ -15,7 +15,8 @@ from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scope
 from api.access.streams import PersonStreams
 from api.http import RequestContext, this_request
 from api.jobs import Jobs, JobSubmission, pointer, reports
-from api.volumes import AccessRecords, KnownVFolder, VolumeAccess
+from api.volumes import VolumeAccess
+from backends.volumes.access import AccessRecords, KnownVFolder
 from core.access import (
     ACTS,
     AccessReason,
@@ -74,7 +75,7 @@ class KeyOfUser(Protocol):
 
 
 class Users(Protocol):
-    """What is known of users: `api.volumes.subjects.SubjectStore`."""
+    """What is known of users: `backends.volumes.access.subjects.SubjectStore`."""
 
     def held_key(self, key_id: str) -> KeyOfUser | None:
         """Return a key by its id; None when there is none."""

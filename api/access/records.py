@@ -6,10 +6,11 @@ from uuid import UUID
 
 import redis
 
-from api.volumes import AccessRecords, KnownVFolder, VolumeAccess
+from api.volumes import VolumeAccess
 from backends.entries import access_files
 from backends.retention import trash
 from backends.volumes import scope_records
+from backends.volumes.access import AccessRecords, KnownVFolder
 from core.access import (
     AccessIndex,
     Subject,

@@ -18,7 +18,7 @@ from core.redis import Database, connect
 from core.settings import AccessTable, Settings, load
 
 if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need it
-    from api.volumes.subjects import SubjectStore
+    from backends.volumes.access.subjects import SubjectStore
     from core.access.keys import ApiKey
 
 #: The subject that holds the keys of operators who are no users.
@@ -115,7 +115,7 @@ def _become_door(settings: Settings) -> None:
 
 
 def _subjects(settings: Settings, table: AccessTable) -> "SubjectStore":
-    from api.volumes.subjects import LocalVolumes, SubjectStore  # noqa: PLC0415 - loading it takes long
+    from backends.volumes.access.subjects import LocalVolumes, SubjectStore  # noqa: PLC0415 - loading it takes long
 
     home = table.home_volume(settings.volume)
     if home not in settings.volume:
@@ -132,7 +132,7 @@ def _new_operator_key(
     *,
     another: bool,
 ) -> "tuple[ApiKey, str]":
-    from api.volumes.subjects import keys_of  # noqa: PLC0415 - loading it takes long
+    from backends.volumes.access.subjects import keys_of  # noqa: PLC0415 - loading it takes long
     from core.access import keys  # noqa: PLC0415 - as above
 
     name, days, networks = wanted

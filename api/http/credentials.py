@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct, structs
 
@@ -24,7 +24,7 @@ from core.access import keys as api_keys
 from core.access.audit import AuditEntry, AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import CredentialRefused, Issuers
-from core.access.keys import ApiKey
+from core.access.keys import HeldKey
 from core.access.signins import SignIns
 from core.errors import Unauthenticated
 from core.settings import AccessTable
@@ -36,13 +36,6 @@ REMEMBERED_MAX = 10_000
 _SCHEME = "bearer"
 ProvedKind = Literal["key", "token", "cookie"]
 Prover = Callable[[str, str], tuple[Subject, CredentialFacts]]
-
-
-class HeldKey(NamedTuple):
-    """An API key and the user that holds it."""
-
-    user: Subject
-    key: ApiKey
 
 
 class People(Protocol):

@@ -15,14 +15,13 @@ from api.volumes import (
     Deadlines,
     HealthMonitor,
     InlineCalls,
-    NodeCalls,
     NodeDirectory,
     Ping,
     ServiceName,
     VolumeAccess,
 )
 from backends.base import possible_capabilities
-from backends.volumes import Mounts, MountState, Volumes
+from backends.volumes import Mounts, MountState, NodeCalls, Volumes
 from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages
 from core.cluster import (
     BandwidthStore,
@@ -186,7 +185,9 @@ class Door:
     @cached_property
     def volume_access(self) -> VolumeAccess:
         """Access to every volume of the cluster."""
-        calls = NodeCalls(self.settings.api.manager.secret, self.deadlines.seconds)
+        calls = NodeCalls(
+            self.settings.api.manager.secret, self.deadlines.seconds, problems.request_id
+        )
         directory = NodeDirectory(self.nodes, self.settings.storage_proxy.node_id)
         return VolumeAccess(
             self.volumes, self.mounts, directory, deadlines=self.deadlines, calls=calls

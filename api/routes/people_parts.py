@@ -7,8 +7,9 @@ from functools import cached_property
 
 from api.http.cookies import SignInCookies
 from api.http.credentials import Credentials
-from api.volumes import AccessRecords, VolumeAccess
-from api.volumes.subjects import SubjectStore
+from api.volumes import VolumeAccess
+from backends.volumes.access import AccessRecords
+from backends.volumes.access.subjects import SubjectStore
 from core.access import AccessCache, Deciders
 from core.access.audit import AuditLog
 from core.access.failures import FailureLimits
@@ -36,7 +37,9 @@ class PeopleParts:
     @cached_property
     def records(self) -> AccessRecords:
         """The access records of vfolders."""
-        return AccessRecords(self._settings, self._access, self.cache)
+        return AccessRecords(
+            self._settings, self._access, self.cache, self._access.directory.volumes
+        )
 
     @cached_property
     def deciders(self) -> Deciders:

@@ -10,11 +10,10 @@ from http import HTTPStatus
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from api.volumes.deadlines import Deadlines
-from api.volumes.node_calls import NodeCalls
 from api.volumes.node_directory import NodeDirectory
 from backends.base import Backend
 from backends.entries import object_tree
-from backends.volumes import Mounts, Volumes, remote
+from backends.volumes import Mounts, NodeCalls, Volumes, remote
 from core.cluster import Node
 from core.errors import DeadlineExceeded, NoCommonNode, Unavailable, UnknownVolume
 from core.names import VFolderId

@@ -3,6 +3,7 @@
 from backends.volumes import operations, remote, scope_records
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
+from backends.volumes.node_calls import CONTENT_TYPE, PATH, NodeCalls
 from backends.volumes.registry import (
     BackendFactory,
     Volumes,
@@ -12,10 +13,13 @@ from backends.volumes.registry import (
 )
 
 __all__ = [
+    "CONTENT_TYPE",
+    "PATH",
     "BackendFactory",
     "MarkerIdentity",
     "MountState",
     "Mounts",
+    "NodeCalls",
     "Volumes",
     "backend_factory",
     "close_inherited",

@@ -24,7 +24,7 @@ from msgspec import Struct, structs
 from core.access.issuers import CredentialRefused
 from core.access.permissions import PERSON_SCOPES, Scope
 from core.access.records import RECORD_MAX_BYTES
-from core.access.subjects import CredentialFacts
+from core.access.subjects import CredentialFacts, Subject
 from core.errors import AccessForbidden, Conflict, InvalidParameters
 from core.settings import AccessTable
 
@@ -110,6 +110,13 @@ class ApiKey(Struct, frozen=True, kw_only=True):
             vfolders=None if self.vfolders is None else frozenset(self.vfolders),
             expires_at=self.expires_at,
         )
+
+
+class HeldKey(NamedTuple):
+    """An API key and the user that holds it."""
+
+    user: Subject
+    key: ApiKey
 
 
 class KeyRequest(Struct, frozen=True, kw_only=True):

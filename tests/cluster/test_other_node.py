@@ -14,9 +14,8 @@ import pytest
 import requests
 
 from api.doors.manager import node_operations
-from api.volumes import PATH, NodeCalls
 from backends.entries import entries
-from backends.volumes import remote
+from backends.volumes import PATH, NodeCalls, remote
 from core.access import DownloadTicket, tickets
 from core.cluster import NODE_HEADER, Node
 from core.errors import DeadlineExceeded, Unavailable

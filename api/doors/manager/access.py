@@ -11,9 +11,9 @@ from api.access import AmbiguousReference, RevisionChanged, check_unchanged, eta
 from api.http import answer, no_content, this_request
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
 from api.schemas import access as shapes
-from api.volumes import KnownVFolder
 from backends.entries import RecordChanged
 from backends.volumes import operations
+from backends.volumes.access import KnownVFolder
 from core.access import (
     ACTS,
     AccessChange,

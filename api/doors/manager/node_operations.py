@@ -3,8 +3,7 @@
 from flask import Blueprint, Response, request
 
 from api.routes import bind_log_context, current_door
-from api.volumes import CONTENT_TYPE, PATH
-from backends.volumes import remote
+from backends.volumes import CONTENT_TYPE, PATH, remote
 from core.cluster import NODE_HEADER
 from core.errors import MalformedRequest
 

@@ -13,7 +13,7 @@ from api.http import answer, no_content
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, current_door, needs
 from api.routes.people_parts import PeopleParts
 from api.schemas import credentials as shapes
-from api.volumes.subjects import keys_of
+from backends.volumes.access.subjects import keys_of
 from core.access import Scope
 from core.access import keys as api_keys
 from core.access.keys import ApiKey, KeyRequest

@@ -20,7 +20,7 @@ from werkzeug.test import TestResponse
 from api.cli import main
 from api.http import answer, no_content, this_request
 from api.routes import current_door, make_app
-from api.volumes.subjects import SubjectStore, keys_of
+from backends.volumes.access.subjects import SubjectStore, keys_of
 from core.access import Caller, Scope, Subject, SubjectRecord, keys
 from core.access.audit import files, verify
 from core.access.keys import ApiKey, KeyRequest

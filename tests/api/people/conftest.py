@@ -12,9 +12,9 @@ import pytest
 import requests
 from msgspec import structs
 
-from api.volumes.subjects import LocalVolumes, SubjectStore
 from backends.entries import access_files
 from backends.volumes import Volumes
+from backends.volumes.access.subjects import LocalVolumes, SubjectStore
 from core.access import AccessCache, AccessChange, Grant, Scope, Seals, VFolderRecord, records
 from core.access import keys as api_keys
 from core.access.keys import KeyRequest

@@ -6,21 +6,21 @@ which groups a user is in, comes from an index (`subject_index`).
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
 import redis
 from msgspec import structs
 
-from api.http.credentials import HeldKey
-from api.volumes.subject_index import IndexView, SubjectIndex
 from backends.base import Backend
 from backends.entries import RecordChanged, access_files
-from backends.volumes import Volumes
+from backends.volumes.access.cluster_volumes import OnVolume
+from backends.volumes.access.subject_index import IndexView, SubjectIndex
+from backends.volumes.registry import Volumes
 from core.access import AccessChange, RecordForged, Seals, Subject, SubjectRecord, records
 from core.access import keys as api_keys
-from core.access.keys import ApiKey
+from core.access.keys import ApiKey, HeldKey
 from core.errors import StorageError
 from core.names import QuotaScope, ScopeKind
 from core.settings import AccessTable, Settings
@@ -35,19 +35,6 @@ _log = logger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 Change = Callable[[SubjectRecord], SubjectRecord]
-
-
-class OnVolume(Protocol):
-    """What does operations on volumes: `VolumeAccess`, or a command on its own node."""
-
-    def on_volume(
-        self,
-        volume: str,
-        operation: Callable[Concatenate[Backend, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Do an operation with the backend of a volume."""
 
 
 class LocalVolumes:

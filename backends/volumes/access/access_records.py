@@ -1,11 +1,11 @@
-"""Access records as a door reaches them: from the cache, or from the volume here or elsewhere.
+"""Access records as a process reaches them: from the cache, or from a volume here or elsewhere.
 
 Only what its seal proves counts. A forged record is logged, and the vfolder then has the record
 that its place implies: the owner of the scope has it, and others have nothing.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,8 +13,8 @@ import msgspec
 import redis
 from msgspec import structs
 
-from api.volumes.access import VolumeAccess
 from backends.entries import RecordFile, access_files
+from backends.volumes.access.cluster_volumes import OnVolume
 from core.access import (
     AccessCache,
     AccessChange,
@@ -63,11 +63,19 @@ class _Kept(NamedTuple):
 
 
 class AccessRecords:
-    """The access records of the cluster, for one process of a door."""
+    """The access records of the cluster, for one process."""
 
-    def __init__(self, settings: Settings, access: VolumeAccess, cache: AccessCache) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        access: OnVolume,
+        cache: AccessCache,
+        others: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        """Reach volumes by `access`; `others` names those that only other nodes have."""
         self._settings = settings
         self._access = access
+        self._others = others
         self._seals = Seals(settings.seal_secrets)
         self._cache = cache
         self._index = AccessIndex(settings)
@@ -93,7 +101,7 @@ class AccessRecords:
         ]
 
     def _volumes(self) -> list[str]:
-        return sorted({*self._settings.volume, *self._access.directory.volumes()})
+        return sorted({*self._settings.volume, *self._others()})
 
     def _of_id(self, volume: str, vfolder: UUID, *, fresh: bool) -> tuple[_Kept, ...]:
         try:

@@ -6,15 +6,14 @@ never sends it on, so no request travels in circles.
 """
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from itertools import islice
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from api.http import auth, problems
-from core.cluster import NODE_HEADER, Node
+from core.cluster import NODE_HEADER, SECRET_HEADER, Node
 from core.errors import BackendFailed, DeadlineExceeded, Unavailable
 from core.telemetry import logger
 
@@ -44,8 +43,15 @@ _log = logger(__name__)
 class NodeCalls:
     """The connections of this process to the manager doors of other nodes."""
 
-    def __init__(self, secret: str, timeout_seconds: float) -> None:
-        self._headers = {auth.HEADER: secret, "Content-Type": CONTENT_TYPE}
+    def __init__(
+        self,
+        secret: str,
+        timeout_seconds: float,
+        request_id: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """Send the secret with each call, and the id of the request that it is made for."""
+        self._headers = {SECRET_HEADER: secret, "Content-Type": CONTENT_TYPE}
+        self._request_id = request_id
         self._pool = urllib3.PoolManager(
             maxsize=CONNECTIONS_KEPT,
             retries=False,
@@ -72,7 +78,7 @@ class NodeCalls:
             _log.warning("node announces no manager door", node=node.id, volume=volume)
             return None
         headers = {**self._headers, NODE_HEADER: node.id}
-        if request_id := problems.request_id():
+        if request_id := self._request_id():
             headers["X-Request-ID"] = request_id
         try:
             answer = self._pool.request("POST", node.manager_url + PATH, body=call, headers=headers)

@@ -7,7 +7,7 @@ import pytest
 import redis
 from msgspec import structs
 
-from api.volumes.subject_index import (
+from backends.volumes.access.subject_index import (
     AWAY_SECONDS,
     CHANGED_KEY,
     CHANGES_KEPT,

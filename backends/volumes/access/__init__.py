@@ -1,0 +1,9 @@
+"""Access records on the volumes of the cluster: of vfolders, of users and groups. Knows no HTTP.
+
+Modules that need `subjects` import it by name: it loads libraries that most processes do not need.
+"""
+
+from backends.volumes.access.access_records import AccessRecords, KnownVFolder
+from backends.volumes.access.cluster_volumes import ClusterVolumes, OnVolume
+
+__all__ = ["AccessRecords", "ClusterVolumes", "KnownVFolder", "OnVolume", "subjects"]
