@@ -75,6 +75,8 @@ class SubjectStore:
         self._access = access
         self._announce = announce
         self._index = SubjectIndex(client, self._all, self.read)
+        #: The ids of keys whose last use is to be written.
+        self._used: set[str] = set()
         self._uses = ThreadPoolExecutor(max_workers=1, thread_name_prefix="key-uses")
 
     # -- Credentials -------------------------------------------------------------------------------
@@ -104,10 +106,15 @@ class SubjectStore:
         )
 
     def note_use(self, held: HeldKey, now: float, address: str) -> None:
-        """Write the last use of a key in the background, where the last one is a minute ago."""
+        """Write the last use of a key in the background, where the last one is a minute ago.
+
+        One write of a key waits at a time: the home volume may be away for long.
+        """
         changed = api_keys.used(held.key, now, address)
-        if changed is not None and held.user.id is not None:
-            self._uses.submit(self._write_use, held.user.id, changed)
+        if changed is None or held.user.id is None or changed.id in self._used:
+            return
+        self._used.add(changed.id)
+        self._uses.submit(self._write_use, held.user.id, changed)
 
     def _write_use(self, user: UUID, used: ApiKey) -> None:
         def change(record: SubjectRecord) -> SubjectRecord:
@@ -124,6 +131,8 @@ class SubjectStore:
             self._change("user", user, change)
         except (StorageError, redis.RedisError) as error:
             _log.warning("use of key not written", key=used.id, reason=str(error))
+        finally:
+            self._used.discard(used.id)
 
     def _user(self, record: SubjectRecord, index: IndexView) -> Subject:
         return Subject(
