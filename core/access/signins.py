@@ -27,7 +27,7 @@ SECRET_BYTES = 32
 _ID_BYTES = 9
 #: A user's oldest sign-in ends when there are more.
 SIGN_INS_MAX = 100
-#: The last use is written this often at most (seconds).
+#: The last use is written this often at most (seconds), or twice in the time that may be idle.
 USE_SECONDS = 60.0
 AGENT_MAX = 200
 
@@ -105,7 +105,7 @@ class SignIns:
             sign_in = _decoded(cast("str | None", self._client.get(key)))
             if sign_in is None or now >= sign_in.ends_at:
                 return None
-            if now - sign_in.last_used_at >= USE_SECONDS:
+            if now - sign_in.last_used_at >= min(USE_SECONDS, self._table.sign_in_idle_seconds / 2):
                 sign_in = structs.replace(sign_in, last_used_at=now)
                 self._client.set(key, _encoded(sign_in), px=self._left(sign_in, now), xx=True)
         except redis.RedisError:

@@ -72,6 +72,17 @@ def test_use_prolongs_up_to_the_end(client: "redis.Redis") -> None:
     assert client.pttl(key) <= 140_000, "not beyond its end"
 
 
+def test_a_short_idle_time_ends_no_sign_in_that_is_used(client: "redis.Redis") -> None:
+    clock = Clock()
+    sign_ins = SignIns(AccessTable(sign_in_seconds=1000, sign_in_idle_seconds=20), client, clock)
+    _, text = sign_ins.begin(caller())
+    (key,) = client.scan_iter("vfolder:access:signin:*")
+    client.pexpire(key, 5000)
+    clock.now += 10
+    assert sign_ins.find(text)
+    assert client.pttl(key) > 15_000
+
+
 def test_an_ended_sign_in_does_not_come_back(client: "redis.Redis") -> None:
     clock = Clock()
     sign_ins = SignIns(TABLE, client, clock)
