@@ -511,7 +511,7 @@ def check_not_ended(credential: CredentialFacts) -> None:
     Raises:
         Unauthenticated: it has ended.
     """
-    if credential.expires_at is not None and time.time() >= credential.expires_at:
+    if credential.has_ended(time.time()):
         raise Unauthenticated("The credential is not valid any more.", invalid=True)
 
 

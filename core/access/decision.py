@@ -382,8 +382,7 @@ def _unusable(caller: Caller, now: float) -> AccessReason | None:
     subject = caller.subject
     if subject.blocked or (subject.maker is not None and subject.maker.blocked):
         return AccessReason.BLOCKED
-    end = caller.credential.expires_at
-    return AccessReason.CREDENTIAL_EXPIRED if end is not None and now >= end else None
+    return AccessReason.CREDENTIAL_EXPIRED if caller.credential.has_ended(now) else None
 
 
 def _covers(credential: CredentialFacts, record: VFolderRecord) -> bool:

@@ -162,8 +162,8 @@ class TokenIssuer:
             kind="token",
             id=str(given) if named else hashlib.sha256(token.encode()).hexdigest()[:16],
             scopes=frozenset(Scope) if operator else PERSON_SCOPES,
-            # Its signature counts that long, too: no decision calls a valid token an ended one.
-            expires_at=float(claims["exp"]) + table.leeway,
+            expires_at=float(claims["exp"]),
+            leeway=table.leeway,
         )
         return VerifiedToken(subject, facts)
 

@@ -49,7 +49,9 @@ class SignIn(Struct, frozen=True, kw_only=True):
     @property
     def facts(self) -> CredentialFacts:
         """Return what decisions look at."""
-        return structs.replace(self.made_by, kind="cookie", id=self.id, expires_at=self.ends_at)
+        return structs.replace(
+            self.made_by, kind="cookie", id=self.id, expires_at=self.ends_at, leeway=0.0
+        )
 
 
 class SignIns:

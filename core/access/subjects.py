@@ -46,6 +46,12 @@ class CredentialFacts(Struct, frozen=True, kw_only=True):
     vfolders: frozenset[UUID] | None = None
     #: Seconds of the epoch; None is no end.
     expires_at: float | None = None
+    #: How long it still counts after its end (seconds), where the clock of its issuer may differ.
+    leeway: float = 0.0
+
+    def has_ended(self, now: float) -> bool:
+        """Return whether it counts no more."""
+        return self.expires_at is not None and now >= self.expires_at + self.leeway
 
 
 class Caller(Struct, frozen=True, kw_only=True):

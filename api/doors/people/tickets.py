@@ -66,7 +66,7 @@ def expiry_of(credential: CredentialFacts) -> int:
     """Return the end of a ticket (seconds of the epoch): no ticket outlives its credential."""
     expires = access_tickets.expiry(TICKET_SECONDS)
     end = credential.expires_at
-    return expires if end is None else min(expires, int(end))
+    return expires if end is None else min(expires, int(end + credential.leeway))
 
 
 def _ticket(

@@ -85,6 +85,7 @@ def test_an_ended_credential_is_no_absent_thing() -> None:
         check_not_ended(facts)
     check_not_ended(structs.replace(facts, expires_at=time.time() + 3600))
     check_not_ended(structs.replace(facts, expires_at=None))
+    check_not_ended(structs.replace(facts, leeway=60.0))
 
 
 def test_a_ticket_ends_with_its_credential() -> None:
