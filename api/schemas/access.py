@@ -15,6 +15,11 @@ from core.errors import InvalidParameters
 IDS_MAX = 10_000
 GRANTS_MAX = 1000
 
+#: The acts that need one vfolder and nothing else.
+ACTS_OF_VFOLDERS = sorted(
+    name for name, rule in ACTS.items() if all(need.role == "vfolder" for need in rule.needs)
+)
+
 
 def _ids() -> fields.List[UUID]:
     return fields.List(fields.UUID(), load_default=list, validate=validate.Length(max=IDS_MAX))
@@ -110,7 +115,11 @@ class CheckAccessBody(Body):
 
     makes = CheckAccess
     subject = SubjectWord(required=True, metadata={"description": "`user:<uuid>`."})
-    act = fields.String(required=True, validate=validate.OneOf(sorted(ACTS)))
+    act = fields.String(
+        required=True,
+        validate=validate.OneOf(ACTS_OF_VFOLDERS),
+        metadata={"description": "An act about one vfolder; others need more to be decided."},
+    )
     vfolder = Text(metadata={"description": "An id, or `VOLUME:ID`."})
     groups = _ids()
     admin_of = _ids()

@@ -6,7 +6,7 @@ from uuid import UUID
 import marshmallow as ma
 import pytest
 
-from api.schemas.access import ManagedGrantBody
+from api.schemas.access import CheckAccessBody, ManagedGrantBody
 from api.schemas.people import GrantChangeBody, NewGrantBody, NewVFolderBody
 
 USER = UUID(int=1)
@@ -54,3 +54,26 @@ def test_owners_and_changes_have_the_same_rules() -> None:
         GrantChangeBody().load({"note": "\udcff"})
     moment = GrantChangeBody().load({"expires_at": "2026-01-01T01:00:00+01:00"})
     assert moment.given == {"expires_at": 1_767_225_600.0}
+
+
+@pytest.mark.parametrize(
+    ("act", "taken"),
+    [
+        ("entries.read", True),
+        ("grants.leave", True),
+        ("jobs.delete-files", True),
+        ("vfolders.create", False),
+        ("jobs.clone", False),
+        ("jobs.read", False),
+        ("me.read", False),
+        ("link.read", True),
+    ],
+)
+def test_only_acts_about_one_vfolder_are_explained(act: str, *, taken: bool) -> None:
+    """Of others the answer would be about something else, and might say yes for no."""
+    body = {"subject": f"user:{USER}", "act": act, "vfolder": str(USER)}
+    if taken:
+        assert CheckAccessBody().load(body).act == act
+    else:
+        with pytest.raises(ma.ValidationError):
+            CheckAccessBody().load(body)
