@@ -29,6 +29,7 @@ from core.errors import (
     EntryNotFound,
     EntryRefused,
     InvalidParameters,
+    KeyReused,
     PathEscape,
     StorageError,
 )
@@ -222,7 +223,7 @@ def make_entry_directories(body: shapes.NewDirectories, asked: PersonRequest) ->
             )
         },
         parameters=(job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
-        refuses=(*_PATHS, InvalidParameters),
+        refuses=(*_PATHS, InvalidParameters, KeyReused),
     ),
 )
 @needs("entries.remove")

@@ -387,8 +387,8 @@ def _number(text: str) -> float:
     Route(
         takes=shapes.RestoreVFolderBody,
         gives=_JOB,
-        parameters=(job_answers.PREFER,),
-        refuses=(TrashNotFound, VFolderExists, Locked),
+        parameters=(job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
+        refuses=(TrashNotFound, VFolderExists, Locked, KeyReused),
     ),
 )
 @needs("vfolders.restore")

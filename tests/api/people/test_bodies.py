@@ -6,6 +6,7 @@ from uuid import UUID
 import marshmallow as ma
 import pytest
 
+from api.doors.people.openapi import people_document
 from api.schemas.access import CheckAccessBody, ManagedGrantBody
 from api.schemas.people import GrantChangeBody, NewGrantBody, NewVFolderBody
 
@@ -77,3 +78,14 @@ def test_only_acts_about_one_vfolder_are_explained(act: str, *, taken: bool) -> 
     else:
         with pytest.raises(ma.ValidationError):
             CheckAccessBody().load(body)
+
+
+def test_every_route_that_takes_a_key_says_that_it_may_be_reused() -> None:
+    for path, methods in people_document()["paths"].items():
+        for method in methods.keys() & {"get", "post", "patch", "delete"}:
+            operation = methods[method]
+            taken = {one.get("name") for one in operation.get("parameters", [])}
+            if "Idempotency-Key" in taken:
+                assert "422" in operation["responses"], (method, path)
+    restore = people_document()["paths"]["/v1/vfolders/{vfolder_id}/restore"]["post"]
+    assert "Idempotency-Key" in {one.get("name") for one in restore["parameters"]}
