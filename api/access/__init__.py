@@ -1,6 +1,6 @@
 """Access at the doors: who asks, which record is meant, what is decided. Knows no route."""
 
-from api.access.decisions import AccessService
+from api.access.decisions import OPENINGS, AccessService
 from api.access.records import (
     AmbiguousReference,
     FoundVFolder,
@@ -12,6 +12,7 @@ from api.access.revisions import check_unchanged, etag_of
 from api.access.streams import KeptDecision, open_answer
 
 __all__ = [
+    "OPENINGS",
     "AccessService",
     "AmbiguousReference",
     "FoundVFolder",

@@ -121,7 +121,7 @@ _NO_JOB = "There is no such job."
 ABSENT_SECONDS = 0.9
 ABSENT_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
-_OPENINGS = frozenset({"entries.read"})
+OPENINGS = frozenset({"entries.read"})
 _LOOKS = (".read", ".list", ".own")
 
 
@@ -274,7 +274,7 @@ class AccessService:
             decider=decision.decider,
             **about,
         )
-        if rule.name in _OPENINGS:
+        if rule.name in OPENINGS:
             self._openings.add(entry)
         elif not rule.name.endswith(_LOOKS):
             self.parts.audit.write(entry)

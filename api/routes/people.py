@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response
 
-from api.access import AccessService, FoundVFolder, open_answer
+from api.access import OPENINGS, AccessService, FoundVFolder, open_answer
 from api.http import this_request
 from api.routes.door import bind_log_context, current_door
 from api.routes.resource import VOLUME_ERRORS, Resource, Route, View
@@ -191,8 +191,10 @@ def begin(rule: AccessRule, path: Mapping[str, str]) -> PersonRequest:
     """
     service = current_door().access
     asked = PersonRequest(service, service.caller(), rule, path)
+    reads = this_request().method in _READS
+    asked.is_quiet = reads and rule.name not in OPENINGS
     if "vfolder_id" in path:
-        changes = this_request().method not in _READS and not rule.name.startswith("entries.")
+        changes = not reads and not rule.name.startswith("entries.")
         asked.about_vfolder(path["vfolder_id"], fresh=changes)
     elif "job_id" in path:
         asked.about_job(path["job_id"])

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from tests.api.people.conftest import People, grant_to
+from tests.support.node import wait_for
 
 
 def test_a_refusal_names_what_was_asked_for(people: People) -> None:
@@ -20,3 +21,19 @@ def test_a_refusal_names_what_was_asked_for(people: People) -> None:
         (f"local:{vfolder.id}", None),
         (None, absent),
     ]
+
+
+def test_looks_leave_no_lines_and_openings_do(people: People) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner, a="1")
+    for path in ("me", "signins", "keys", "vfolders", f"vfolders/{vfolder.id}", "jobs", "audit"):
+        assert people.call(owner, "GET", f"/v1/{path}").status_code == 200
+    path = f"/v1/vfolders/{vfolder.id}"
+    assert people.call(owner, "GET", f"{path}/content?path=a").status_code == 200
+    assert people.call(owner, "PATCH", path, {"name": "b"}).status_code == 200
+
+    def acts() -> list[str]:
+        lines = people.call(owner, "GET", "/v1/audit?decision=allowed").json()["lines"]
+        return sorted(line["act"] for line in lines)
+
+    wait_for(lambda: acts() == ["entries.read", "vfolders.update"], 60)
