@@ -13,7 +13,7 @@ from flask import Response
 from redis import RedisError
 
 from api.streaming import EventStream, Pace
-from core.errors import StorageError, Unavailable
+from core.errors import DeadlineExceeded, StorageError, Unavailable
 from core.telemetry import logger
 
 #: How often each open stream is decided again (seconds).
@@ -24,6 +24,8 @@ UNDECIDED_SECONDS = 35.0
 LONG_BYTES = 8 << 20
 #: One subject has at most so many streams in one process; the others are for others.
 SUBJECT_STREAMS_MAX = 100
+#: What decides is away; it is asked again.
+_AWAY = (Unavailable, DeadlineExceeded, RedisError)
 _ENDED = b"event: gone\ndata: {}\n\n"
 _log = logger(__name__)
 
@@ -74,7 +76,7 @@ class KeptDecision:
         self._asked_at = now
         try:
             self._decide()
-        except (Unavailable, RedisError):
+        except _AWAY:
             if now - self._allowed_at >= UNDECIDED_SECONDS:
                 raise
         else:
@@ -138,7 +140,7 @@ class PersonStreams:
         """Decide a stream; what is not known now is allowed for a short time."""
         try:
             one.decide()
-        except (Unavailable, RedisError) as error:  # what decides is away; it is asked again
+        except _AWAY as error:
             _log.info("stream not decided again", reason=type(error).__name__)
             return self._clock() - one.decided_at < UNDECIDED_SECONDS
         except StorageError:
