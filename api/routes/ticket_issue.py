@@ -1,5 +1,7 @@
 """Tickets as the doors issue them: short enough for a URL, and with the address of their node."""
 
+import time
+from math import ceil
 from uuid import uuid4
 
 from msgspec import structs
@@ -36,9 +38,13 @@ def _text(ticket: Ticket) -> str:
     text = tickets.issue(ticket, own.secret)
     if len(text) <= TICKET_MAX_CHARACTERS:
         return text
-    lifetime = int(own.session_expire_seconds) + 1
-    selection = door.selections.keep(tickets.names_of(ticket), lifetime)
+    selection = door.selections.keep(tickets.names_of(ticket), seconds_of(ticket))
     return tickets.issue(tickets.shortened(ticket, selection), own.secret)
+
+
+def seconds_of(ticket: Ticket) -> int:
+    """Return how long what a ticket names is kept: as long as the ticket is good."""
+    return max(0, ceil(ticket.exp - time.time())) + 1
 
 
 def check_upload(path: VFolderPath, size: int, *, tree: bool, names: tuple[str, str]) -> None:

@@ -28,9 +28,10 @@ from api.doors.client.upload_body import DecidedBody
 from api.doors.people.tickets import expiry_of
 from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, make_app, needs
+from api.routes.ticket_issue import seconds_of
 from api.server.response_streams import new_stream
 from api.streaming import EventStream, FilePart, Pace
-from core.access import ACTS, CredentialFacts
+from core.access import ACTS, CredentialFacts, DownloadTicket
 from core.errors import (
     AccessForbidden,
     AccessUnavailable,
@@ -94,6 +95,13 @@ def test_a_ticket_ends_with_its_credential() -> None:
     facts = CredentialFacts(kind="token", id="t", scopes=frozenset(), expires_at=now + 60)
     assert expiry_of(facts) <= now + 60
     assert now + 200 < expiry_of(structs.replace(facts, expires_at=None)) <= now + 301
+
+
+def test_what_a_ticket_names_is_kept_as_long_as_the_ticket() -> None:
+    """A person may ask for many tickets of many paths, and the store has them all."""
+    ticket = DownloadTicket(volume="v", vfid="x", relpath="y", exp=time.time() + 60)
+    assert 59 <= seconds_of(ticket) <= 61
+    assert seconds_of(structs.replace(ticket, exp=0.0)) == 1
 
 
 def test_one_key_makes_one_vfolder_in_one_place() -> None:
