@@ -88,7 +88,12 @@ def preflight() -> Response:
 
 @blueprint.after_app_request
 def allow_origin(response: Response) -> Response:
-    """Add the headers with which a page of another origin may read the response."""
+    """Add the headers with which a page of another origin may read the response.
+
+    What people get is kept by no cache, refusals too, unless a route says otherwise.
+    """
+    if _is_for_people():
+        response.headers.setdefault("Cache-Control", "no-store")
     uploads = request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/")
     if uploads:
         _speak_tus(response)
@@ -100,11 +105,16 @@ def allow_origin(response: Response) -> Response:
     return response
 
 
+def _is_for_people() -> bool:
+    has_people = current_door().settings.vfolder.access is not None
+    return has_people and request.path.startswith(_PEOPLE)
+
+
 def _allowed_origin(*, uploads: bool) -> str | None:
     """Return the origin whose pages may read this response, `*` for every one; None for none."""
     origin = request.headers.get("Origin")
     access = current_door().settings.vfolder.access
-    if access is not None and request.path.startswith(_PEOPLE):
+    if access is not None and _is_for_people():
         return origin if origin in access.origins else None
     if named := current_door().settings.vfolder.doors.origins:
         return origin if origin in named else None
@@ -128,7 +138,7 @@ def _let_read(response: Response, origin: str, *, uploads: bool) -> None:
         exposed = [name for name, _ in headers if name.lower() not in _SAFELISTED]
         headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
         headers["Access-Control-Allow-Credentials"] = "true"
-        if request.method == "OPTIONS" and request.path.startswith(_PEOPLE):
+        if request.method == "OPTIONS" and _is_for_people():
             headers["Access-Control-Allow-Methods"] = _PEOPLE_METHODS
             headers["Access-Control-Allow-Headers"] = _PEOPLE_HEADERS
 
