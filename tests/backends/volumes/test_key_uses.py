@@ -1,13 +1,12 @@
-"""The last use of keys: written behind the requests, and never by more writes than there are keys."""
+"""The last use of keys: written behind the requests, by one write for each key at a time."""
 
 import threading
 from typing import Any
 from uuid import UUID
 
-from api.http.credentials import HeldKey
-from api.volumes.subjects import SubjectStore
+from backends.volumes.access.subjects import SubjectStore
 from core.access import Scope, Subject
-from core.access.keys import ApiKey
+from core.access.keys import ApiKey, HeldKey
 from core.errors import Unavailable
 
 NOW = 1_800_000_000.0
