@@ -81,6 +81,20 @@ class StorageError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild, (type(self), self.detail, self.facts))
 
+    def members(self) -> dict[str, Any]:
+        """Return the members of a problem document that say what it is (RFC 9457 §3.1).
+
+        A job that failed by it has them in `error`.
+        """
+        return {
+            "type": PROBLEM_TYPE_BASE + self.kind,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "error_code": self.error_code,
+            "retriable": self.retriable,
+        }
+
 
 def _rebuild(kind: type[StorageError], detail: str, facts: dict[str, Any]) -> StorageError:
     return kind(detail, **facts)
@@ -535,3 +549,20 @@ class NotYetThere(ConfigurationError):
 
     status = 503
     retriable = True
+
+
+def reported(problem: dict[str, Any], **facts: Any) -> StorageError:  # noqa: ANN401 - a problem member is any JSON value
+    """Return an error that another process reported by its `members`, with facts beside them.
+
+    What is missing (jobs that were lost too often have no status) is that of a failed backend.
+    """
+    known = Unavailable if problem.get("retriable") else BackendFailed
+    class_members = {
+        "kind": problem.get("type", known.kind).removeprefix(PROBLEM_TYPE_BASE),
+        **{
+            name: problem.get(name, getattr(known, name))
+            for name in ("title", "status", "error_code", "retriable")
+        },
+    }
+    kind: type[StorageError] = type("Reported", (StorageError,), class_members)
+    return kind(problem["detail"], **facts)

@@ -401,9 +401,6 @@ def problem_of(error: Exception) -> dict[str, Any]:
     else:
         _log.warning("job failed", reason=error.detail)
     return {
-        "error_code": error.error_code,
-        "title": error.title,
-        "detail": error.detail,
-        "retriable": error.retriable,
+        **error.members(),
         **{key: value for key, value in error.facts.items() if key in ("data", "errno", "job_id")},
     }

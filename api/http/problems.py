@@ -127,17 +127,7 @@ def refuse(
 
 def document(error: StorageError) -> dict[str, Any]:
     """Return the members of the problem document of an error."""
-    members = {
-        "type": PROBLEM_TYPE_BASE + error.kind,
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "msg": error.detail,
-        "error_code": error.error_code,
-        "retriable": error.retriable,
-        "request_id": request_id(),
-    }
-    return {**error.facts, **members}
+    return {**error.facts, **error.members(), "msg": error.detail, "request_id": request_id()}
 
 
 def request_id() -> str | None:

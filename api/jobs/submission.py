@@ -148,13 +148,7 @@ class Jobs:
         store = JobStore(self.redis, ring)
         job = store.submit(Submission(request, requester=submission.requester))
         self._events.accepted(job)
-        problem = {
-            "error_code": refusal.error_code,
-            "title": refusal.title,
-            "detail": refusal.detail,
-            "retriable": refusal.retriable,
-        }
-        store.refuse(job.id, dumps(problem))
+        store.refuse(job.id, dumps(refusal.members()))
         self._events.ended()
         return store.get(job.id)
 

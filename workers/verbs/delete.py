@@ -146,15 +146,8 @@ class Delete:
         """
         own, store = lock_key(self._volume, str(self._vfolder)), self._context.store
         job = self._run.job
-        problem = json.dumps(
-            {
-                "error_code": VFolderNotFound.error_code,
-                "title": VFolderNotFound.title,
-                "detail": "The vfolder was deleted while the job waited for it.",
-                "retriable": VFolderNotFound.retriable,
-                "job_id": job.id,
-            }
-        )
+        gone = VFolderNotFound("The vfolder was deleted while the job waited for it.")
+        problem = json.dumps({**gone.members(), "job_id": job.id})
         for other in JobLists(store.redis).behind(own, int(job.fields["turn"])):
             request = requests.parse(json.loads(other.fields["request"]))
             if own in request.makes():

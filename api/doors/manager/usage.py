@@ -11,7 +11,7 @@ from api.routes import Door, Resource, Route, RouteAnswer, current_door
 from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequest
 from backends.quota import quick_usage
 from backends.volumes import operations
-from core.errors import BackendFailed, Locked, StorageError, Unavailable, VFolderNotFound
+from core.errors import Locked, Unavailable, VFolderNotFound, reported
 from core.jobs import PRIORITY_FIRST, Job, State
 from core.names import moment, moment_ns
 from core.quota import LastUsageStore
@@ -111,16 +111,7 @@ def _figures(job: Job) -> dict[str, Any]:
         return {**document["result"], "as_of": document["ended_at"]}
     if job.state is State.CANCELLED:
         raise CountNotFinished("The count was cancelled; try again.", job_id=job.id)
-    raise _failure(job.id, document["error"])
-
-
-def _failure(job_id: str, error: dict[str, Any]) -> StorageError:
-    """Return the error of a count that failed."""
-    detail = error["detail"]
-    if error.get("error_code") == VFolderNotFound.error_code:
-        return VFolderNotFound(detail, job_id=job_id)
-    kind = Unavailable if error.get("retriable") else BackendFailed
-    return kind(detail, job_id=job_id)
+    raise reported(document["error"], job_id=job.id)
 
 
 def _answer(usage: dict[str, Any], names: dict[str, str]) -> Response:
