@@ -5,7 +5,7 @@ import sys
 
 from backends.fs import check_mounts, native
 from core.errors import ConfigurationError
-from core.process import end_unstarted, metrics_files
+from core.process import end_unstarted, loading, metrics_files
 from core.settings import load
 from core.telemetry import logs
 
@@ -30,7 +30,9 @@ def main() -> None:
         counters = metrics_files.start_fresh(settings, door)
     except ConfigurationError as error:
         end_unstarted(error)
-    importlib.import_module("api.server.application").run(door, settings, counters)
+    with loading():
+        application = importlib.import_module("api.server.application")
+    application.run(door, settings, counters)
 
 
 if __name__ == "__main__":

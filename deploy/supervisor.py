@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigurationError
+from core.process import loading
 from core.settings import CONFIG_VARIABLE, Settings
 from deploy import listeners, procfile
 from deploy.child import Child
@@ -167,7 +168,9 @@ def main() -> None:
     except ConfigurationError as error:
         sys.stderr.write(f"{error.detail}\n")
         sys.exit(2)
-    sys.exit(asyncio.run(Supervisor(start.settings, start.commands).run()))
+    with loading():
+        supervisor = Supervisor(start.settings, start.commands)
+    sys.exit(asyncio.run(supervisor.run()))
 
 
 if __name__ == "__main__":

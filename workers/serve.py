@@ -10,7 +10,7 @@ from typing import Any
 from backends.fs import check_mounts, native
 from core import settings as configuration
 from core.errors import ConfigurationError
-from core.process import end_unstarted, identity, metrics_files
+from core.process import end_unstarted, identity, loading, metrics_files
 from core.telemetry import logs
 
 NAMES = ("worker", "beat", "flower")
@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
         if arguments[0] == "flower":  # it serves web pages, and needs no privileges
             identity.become(identity.configured(settings.storage_proxy), counters)
         # Import prometheus_client only now: it reads its environment variable once.
-        processes: Any = importlib.import_module("workers.processes")
+        with loading():
+            processes: Any = importlib.import_module("workers.processes")
         processes.run(arguments[0], settings)
     except ConfigurationError as error:
         end_unstarted(error)

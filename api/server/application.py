@@ -18,7 +18,7 @@ from api.server import settings as gunicorn_settings
 from backends.volumes.artifacts import ArtifactStorages
 from core.access import audit
 from core.errors import ConfigurationError
-from core.process import check_certificate, end_unstarted, identity
+from core.process import check_certificate, end_unstarted, identity, loading
 from core.settings import Settings, load
 from core.telemetry import logs
 
@@ -66,7 +66,8 @@ class DoorApplication(BaseApplication):
             settings = load()
         except ConfigurationError:  # the file became wrong: use what the door started with
             settings = self.settings
-        app = getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
+        with loading():
+            app = getattr(importlib.import_module("api.app"), f"{self._door}_door")(settings)
         door = app.extensions["vfolder.door"]
         if self._door == "client":
             door.stream_budgets.start()
@@ -84,6 +85,8 @@ def run(door: str, settings: Settings, counters: Path) -> None:
     if door == "manager":
         ArtifactStorages(settings).begin(_owner(settings))
     _take_identity(door, settings, counters)
+    with loading():  # once, and not in each process
+        importlib.import_module("api.app")
     DoorApplication(door, settings).run()
 
 

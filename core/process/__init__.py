@@ -6,6 +6,7 @@ from core.process.certificates import certificate_end, certificate_files, check_
 from core.process.child import end_with_parent, request_end_with_parent
 from core.process.command import run_command, tool_environment
 from core.process.ending import MISCONFIGURED, end_unstarted
+from core.process.loading import loading
 from core.process.unix_socket import unix_address
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "end_with_parent",
     "identity",
     "listen_addresses",
+    "loading",
     "metrics_files",
     "pinned_tls",
     "privileges",
