@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("core", "backends", "workers", "api", "deploy")
+ROOMS = ("core", "backends", "workers", "api", "deploy", "vfolder_client")
 FILE_LINES_MAX = 600
 FILE_LINES_P90_MAX = 350
 FUNCTION_LINES_MAX = 50
@@ -38,7 +38,7 @@ def sources() -> list[Path]:
         path
         for room in ROOMS
         for path in sorted((ROOT / room).rglob("*.py"))
-        if "node_modules" not in path.parts
+        if not {"node_modules", "build"} & {*path.parts}
     ]
 
 

@@ -1,0 +1,206 @@
+"""The client: who asks, its vfolders, jobs and keys."""
+
+import unicodedata
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from vfolder_client.connection import PATIENCE_SECONDS, Connection
+from vfolder_client.contexts import Context, current_context
+from vfolder_client.documents import ApiKey, VFolderInfo, in_query, moment_text
+from vfolder_client.errors import AmbiguousReference, VFolderNotFound
+from vfolder_client.folders import VFolder
+from vfolder_client.jobs import Jobs
+
+_CONFLICT, _NOT_FOUND = 409, 404
+
+
+class Keys:
+    """The API keys of the caller."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def all(self) -> list[ApiKey]:
+        """Return the keys, the newest first."""
+        return [ApiKey.of(one) for one in self._connection.json("GET", "/v1/keys")["keys"]]
+
+    def create(
+        self,
+        scopes: Sequence[str],
+        *,
+        name: str = "",
+        networks: Sequence[str] | None = None,
+        vfolders: Sequence[str] | None = None,
+        expires_in_days: float | None = None,
+    ) -> ApiKey:
+        """Make a key, whose text (`key`) is shown this once.
+
+        It never may more than the credential of this client.
+        """
+        optional = {"networks": networks, "vfolders": vfolders, "expires_in_days": expires_in_days}
+        given = {key: value for key, value in optional.items() if value is not None}
+        body = {"scopes": list(scopes), "name": name, **given}
+        return ApiKey.of(self._connection.json("POST", "/v1/keys", json=body))
+
+    def rename(self, key_id: str, name: str) -> ApiKey:
+        """Give a key another name."""
+        body = {"name": name}
+        return ApiKey.of(
+            self._connection.json("PATCH", f"/v1/keys/{key_id}", json=body, repeatable=True)
+        )
+
+    def rotate(self, key_id: str, *, overlap_seconds: float | None = None) -> ApiKey:
+        """Give a key a new text; the old one is valid for `overlap_seconds` more."""
+        body = {} if overlap_seconds is None else {"overlap_seconds": overlap_seconds}
+        return ApiKey.of(self._connection.json("POST", f"/v1/keys/{key_id}/rotate", json=body))
+
+    def revoke(self, key_id: str) -> None:
+        """End a key."""
+        self._connection.send("DELETE", f"/v1/keys/{key_id}", repeatable=True)
+
+
+class Client:
+    """A service, as one person or program reaches it. Threads may share a client.
+
+    Cost: no request until the first call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        ca: str | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.connection = Connection(url, key, ca=ca, patience_seconds=patience_seconds)
+        self.jobs = Jobs(self.connection)
+        self.keys = Keys(self.connection)
+
+    @classmethod
+    def from_context(cls, name: str | None = None) -> Self:
+        """Return the client of a context; without a name of the environment, or the current one.
+
+        Raises:
+            ContextError: there is none.
+        """
+        return cls.of(current_context(name))
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """Return the client of a context."""
+        return cls(context.url, context.key, ca=context.ca)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.connection.close()
+
+    def me(self) -> Mapping[str, Any]:
+        """Return who asks: subject, groups, credential, limits, features, volumes."""
+        found: Mapping[str, Any] = self.connection.json("GET", "/v1/me")
+        return found
+
+    # -- VFolders ----------------------------------------------------------------------------------
+    def vfolders(
+        self,
+        *,
+        name: str | None = None,
+        volume: str | None = None,
+        group: str | None = None,
+        owned: bool | None = None,
+        shared: bool | None = None,
+        trashed: bool | None = None,
+    ) -> Iterator[VFolder]:
+        """Yield the vfolders that the caller may see, in the order of their names.
+
+        `name` is a part of it, in any case. While the service builds the index of a volume, some
+        that others share may lack; their ids work.
+        """
+        filters = {"name": name, "volume": volume, "group": group}
+        flags = {"owned": owned, "shared": shared, "trashed": trashed}
+        cursor = None
+        while True:
+            query = in_query(**filters, **flags, limit=1000, cursor=cursor)
+            page = self.connection.json("GET", f"/v1/vfolders?{query}")
+            for document in page["vfolders"]:
+                yield self._folder(VFolderInfo.of(document))
+            cursor = page["next"]
+            if not cursor:
+                return
+
+    def vfolder(self, name: str) -> VFolder:
+        """Return a vfolder by `NAME`, `ID` or `VOLUME:ID`.
+
+        Cost: one request; none for an id, which is looked at by the first call.
+
+        Raises:
+            VFolderNotFound: the caller sees none of this name.
+            AmbiguousReference: several have it; `choices` names them.
+        """
+        if is_reference(name):
+            return VFolder(self.connection, self.jobs, name)
+        wanted = name_key(name)
+        found = [one for one in self.vfolders(name=name) if name_key(one.name or "") == wanted]
+        if not found:
+            text = f"You see no vfolder of the name {name}."
+            raise VFolderNotFound(_NOT_FOUND, {"detail": text})
+        if len(found) > 1:
+            choices = [one.info().reference for one in found]
+            text = f"Several vfolders have the name {name}: {', '.join(choices)}."
+            raise AmbiguousReference(_CONFLICT, {"detail": text, "choices": choices})
+        return found[0]
+
+    def create_vfolder(
+        self,
+        name: str,
+        *,
+        volume: str | None = None,
+        owner: str | None = None,
+        group_permission: str | None = None,
+        expires_at: datetime | str | None = None,
+    ) -> VFolder:
+        """Make an empty vfolder, for the caller or for a group that it is an admin of.
+
+        `owner` is `user:<uuid>` or `group:<uuid>`. A lost answer is no second vfolder.
+        """
+        optional = {
+            "volume": volume,
+            "owner": owner,
+            "group_permission": group_permission,
+            "expires_at": moment_text(expires_at),
+        }
+        body = {"name": name} | {key: one for key, one in optional.items() if one is not None}
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        document = self.connection.json("POST", "/v1/vfolders", json=body, headers=headers)
+        return self._folder(VFolderInfo.of(document))
+
+    def _folder(self, info: VFolderInfo) -> VFolder:
+        return VFolder(self.connection, self.jobs, info.reference, info)
+
+
+def is_reference(text: str) -> bool:
+    """Return whether a text is `ID` or `VOLUME:ID`."""
+    try:
+        uuid.UUID(text.rpartition(":")[2])
+    except ValueError:
+        return False
+    return True
+
+
+def name_key(name: str) -> str:
+    """Return what two names have in common that the service calls equal."""
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,26 @@
+"""The content of files, between here and a vfolder: down, up, as file objects, as directories."""
+
+from vfolder_client.content.downloads import download_file
+from vfolder_client.content.files import RemoteReader, RemoteTextWriter, RemoteWriter
+from vfolder_client.content.results import (
+    OnTransfer,
+    TransferMeter,
+    TransferProgress,
+    TransferResult,
+)
+from vfolder_client.content.trees import download_tree, upload_tree
+from vfolder_client.content.uploads import upload_file
+
+__all__ = [
+    "OnTransfer",
+    "RemoteReader",
+    "RemoteTextWriter",
+    "RemoteWriter",
+    "TransferMeter",
+    "TransferProgress",
+    "TransferResult",
+    "download_file",
+    "download_tree",
+    "upload_file",
+    "upload_tree",
+]
