@@ -5,6 +5,7 @@ The work is that of rooms below, the same as at the manager door.
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from urllib.parse import parse_qsl
 
 from flask import Response, request
 
@@ -56,16 +57,20 @@ _CURSOR = parameters.in_query("cursor", "`next` of the page before.")
 def query(known: Iterable[str]) -> dict[str, str]:
     """Return the parameters of the query; each may be given once.
 
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), as in the names of a listing.
+
     Raises:
         InvalidParameters: a parameter is unknown, or is given twice.
     """
-    known = set(known)
-    for name, values in request.args.lists():
+    known, given = set(known), {}
+    text = request.query_string.decode("utf-8", "surrogateescape")
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
         if name not in known:
             raise pointer(name, "is not a parameter of this route")
-        if len(values) > 1:
+        if name in given:
             raise pointer(name, "is given more than once")
-    return dict(request.args)
+        given[name] = value
+    return given
 
 
 def path_of(given: dict[str, str], *, needed: bool = False) -> VFolderPath:
