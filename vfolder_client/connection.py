@@ -5,10 +5,12 @@ its problem says `retriable`. `Retry-After` is honoured. A request that may have
 never repeated by itself.
 """
 
+import os
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,6 +29,8 @@ PATIENCE_SECONDS = 60.0
 PAUSE_FIRST_SECONDS, PAUSE_MAX_SECONDS = 0.5, 15.0
 #: Bytes that are read from a file and written to a socket at once.
 BLOCK_BYTES = 1024 * 1024
+#: Idle connections that are kept for each node.
+CONNECTIONS_MAX = 64
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _REDIRECTS = frozenset({307, 308})
 _REDIRECTS_MAX = 5
@@ -114,16 +118,16 @@ class Connection:
         self._key = key
         self._ca = ca
         self.patience_seconds = patience_seconds
-        self._threads = threading.local()
-        self._sessions: list[requests.Session] = []
+        #: The session, and the process that made it.
+        self._opened: tuple[int, requests.Session | None] = (0, None)
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close all connections; the next request opens new ones."""
         with self._lock:
-            sessions, self._sessions = self._sessions, []
-        self._threads = threading.local()
-        for session in sessions:
+            process, session = self._opened
+            self._opened = 0, None
+        if session is not None and process == os.getpid():
             session.close()
 
     def patience(self) -> Patience:
@@ -189,19 +193,23 @@ class Connection:
         raise NotADoor(f"{self.url} sends callers from node to node without an end.")
 
     def _session(self) -> requests.Session:
-        found: requests.Session | None = getattr(self._threads, "session", None)
-        if found is None:
-            found = requests.Session()
-            found.auth = _Bearer(self._key)
-            found.headers["User-Agent"] = f"vfolder-client/{VERSION}"
-            if self._ca:
-                found.verify = self._ca
-            for scheme in ("http://", "https://"):
-                found.mount(scheme, _Adapter())
-            self._threads.session = found
-            with self._lock:
-                self._sessions.append(found)
-        return found
+        """Return the session of this process; a forked one must not use the sockets of its parent.
+
+        Threads share it: its pool of connections is made for that, and it takes no cookies.
+        """
+        with self._lock:
+            process, found = self._opened
+            if found is None or process != os.getpid():
+                found = requests.Session()
+                found.auth = _Bearer(self._key)
+                found.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+                found.headers["User-Agent"] = f"vfolder-client/{VERSION}"
+                if self._ca:
+                    found.verify = self._ca
+                for scheme in ("http://", "https://"):
+                    found.mount(scheme, _Adapter(pool_maxsize=CONNECTIONS_MAX))
+                self._opened = os.getpid(), found
+            return found
 
     # -- Repeated ----------------------------------------------------------------------------------
     def send(

@@ -61,8 +61,8 @@ def check_url(url: str, *, plain_http: bool = False) -> str:
         raise ContextError("The address of a door has no user, query or fragment.")
     if parts.scheme == "http" and not plain_http and not _is_loopback(parts.hostname):
         raise ContextError(
-            f"{url} is not encrypted: everyone on the way could read the key. Use https, or say "
-            "that plain http is meant."
+            f"{url} is not encrypted: everyone on the way could read the key. Use https, or "
+            "allow this with --plain-http."
         )
     return url.rstrip("/")
 

@@ -1,8 +1,9 @@
 """One vfolder: its entries, their content, its grants, its life."""
 
+import errno
 import io
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -31,13 +32,14 @@ from vfolder_client.documents import (
     moment_text,
     normal_path,
 )
-from vfolder_client.errors import EntryNotFound
+from vfolder_client.errors import EntryNotFound, EntryRefused
 from vfolder_client.jobs import Job, Jobs
 
 #: Entries of a page, directories of a request, and paths of a removal: the most of the door.
 _PAGE, DIRECTORIES_MAX, _PATHS_MAX = 5000, 1000, 10_000
 #: Requests that go side by side for one large file, and for the files of a directory.
 PARALLEL = 4
+_NOT_FOUND = 404
 _MODES = ("r", "rb", "w", "wb", "x", "xb")
 _BUFFER_BYTES = 1024 * 1024
 #: What a change does not name.
@@ -91,12 +93,18 @@ class VFolder:
         Cost: a request for each 5,000 of them.
 
         Raises:
-            EntryNotFound: no directory has this path.
+            EntryNotFound: no entry has this path.
+            EntryRefused: it is no directory.
         """
         directory, cursor = normal_path(path), None
         while True:
             query = in_query(path=directory or None, limit=_PAGE, cursor=cursor)
-            page = self.connection.json("GET", f"{self.route}/entries?{query}")
+            try:
+                page = self.connection.json("GET", f"{self.route}/entries?{query}")
+            except EntryRefused as error:
+                if error.members.get("errno") == errno.ENOENT:
+                    raise EntryNotFound(_NOT_FOUND, error.members) from error
+                raise
             for row in page["entries"]:
                 yield Entry.of(row, joined(directory, row["name"]))
             cursor = page["next"]
@@ -165,8 +173,10 @@ class VFolder:
         body = {"to": normal_path(target), "overwrite": overwrite}
         self.connection.send("PATCH", f"{self.route}/entry?{query}", json=body)
 
-    def remove(self, *paths: str, recursive: bool = False) -> Job:
+    def remove(self, *paths: str, recursive: bool = False, held_seconds: int = 0) -> Job:
         """Remove entries by a job; absent ones are skipped. `wait` of the job waits for its end.
+
+        The door holds its answer for up to `held_seconds`, so that a short job has ended by then.
 
         Raises:
             ValueError: no path is given, or more than 10,000, or the root of the vfolder.
@@ -175,7 +185,8 @@ class VFolder:
         if not wanted or len(wanted) > _PATHS_MAX or not all(wanted):
             raise ValueError(f"Name 1 to {_PATHS_MAX} entries; the root is no entry.")
         body = {"paths": wanted, "recursive": recursive}
-        return self._job("POST", "/delete", json=body)
+        more = {"Prefer": f"wait={held_seconds}"} if held_seconds else {}
+        return self._job("POST", "/delete", more, json=body)
 
     # -- Content -----------------------------------------------------------------------------------
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
@@ -371,7 +382,15 @@ class VFolder:
         """Remove its latest deletion for good, by a job."""
         return self._job("POST", "/purge")
 
-    def _job(self, method: str, route: str, **options: Any) -> Job:  # noqa: ANN401 - as requests takes them
-        headers = {"Idempotency-Key": uuid.uuid4().hex} if "json" in options else {}
+    def _job(
+        self,
+        method: str,
+        route: str,
+        more: Mapping[str, str] | None = None,
+        **options: Any,  # noqa: ANN401 - as requests takes them
+    ) -> Job:
+        headers = dict(more or {})
+        if "json" in options:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
         document = self.connection.json(method, self.route + route, headers=headers, **options)
         return Job(self.jobs, document)

@@ -91,7 +91,7 @@ class Job:
         check: bool = True,
     ) -> "Job":
         """Return the job once it has ended; see `Jobs.wait`."""
-        return self._jobs.wait(self.id, on_progress, timeout_seconds=timeout_seconds, check=check)
+        return self._jobs.ended(self, on_progress, timeout_seconds=timeout_seconds, check=check)
 
     def cancel(self) -> "Job":
         """Cancel it; what it began is removed."""
@@ -210,21 +210,33 @@ class Jobs:
             JobFailed: it ended in another way than success, and `check` is true.
             TimeoutError: it did not end in time. It goes on.
         """
-        last = self.get(job_id)
+        job = self.get(job_id)
+        return self.ended(job, on_progress, timeout_seconds=timeout_seconds, check=check)
+
+    def ended(
+        self,
+        job: Job,
+        on_progress: OnProgress | None = None,
+        *,
+        timeout_seconds: float | None = None,
+        check: bool = True,
+    ) -> Job:
+        """Return a job once it has ended, without a request where it has; see `wait`."""
+        last = job
         for changed in self._changes(last, timeout_seconds):
             last = changed
             if on_progress is not None:
                 on_progress(last)
         if check and last.state != "succeeded":
-            raise JobFailed(f"The job {job_id} is {last.state}: {last.sentence}", last.document)
+            raise JobFailed(f"The job {job.id} is {last.state}: {last.sentence}", last.document)
         return last
 
     def _changes(self, job: Job, timeout_seconds: float | None) -> Iterator[Job]:
         """Yield a job until it has ended: by its stream, or by looks where there is a timeout."""
-        if timeout_seconds is None:
+        if timeout_seconds is None and not job.done:
             yield from self.follow(job.id)
             return
-        ends = time.monotonic() + timeout_seconds
+        ends = time.monotonic() + (timeout_seconds or 0)
         while True:
             yield job
             left = ends - time.monotonic()

@@ -57,14 +57,9 @@ class RemoteReader(io.RawIOBase):
     @property
     def size(self) -> int:
         """The bytes of the file."""
-        if self._size is None:
-            with self._connection.send("HEAD", self._url, headers=self._headers()) as response:
-                self._etag = response.headers.get("ETag")
-                length = response.headers.get("Content-Length")
-            if length is None:
-                raise TransferBroken("The door does not say how large the file is.")
-            self._size = int(length)
-        return self._size
+        if self._size is None:  # by one byte: an error of GET says what is wrong, that of HEAD not
+            self._again(bytearray(), 0, 1)
+        return self._size or 0
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - a writable buffer, as io has it
         """Read into a buffer; return the number of bytes, 0 at the end."""
@@ -88,15 +83,18 @@ class RemoteReader(io.RawIOBase):
         if self._size is not None:
             end = min(end, self._size)
         found = bytearray()
-        patience = self._connection.patience()
-        while start + len(found) < end:
-            try:
-                if not self._fetch(found, start, end):
-                    break
-            except NotConnected as failure:
-                patience.wait(failure)
+        while start + len(found) < end and self._again(found, start, end):
             end = end if self._size is None else min(end, self._size)
         return bytes(found)
+
+    def _again(self, found: bytearray, start: int, end: int) -> bool:
+        """Add to what was found, again where it breaks; return false at the end of the file."""
+        patience = self._connection.patience()
+        while True:
+            try:
+                return self._fetch(found, start, end)
+            except NotConnected as failure:
+                patience.wait(failure)
 
     def _fetch(self, found: bytearray, start: int, end: int) -> bool:
         """Add to what was found; return false at the end of the file."""
@@ -104,9 +102,11 @@ class RemoteReader(io.RawIOBase):
         try:
             response = self._connection.send("GET", self._url, headers=headers, stream=True)
         except Problem as problem:
-            if problem.status == _OUTSIDE:
-                return False
-            raise
+            if problem.status != _OUTSIDE:
+                raise
+            if start + len(found) == 0:
+                self._size = 0
+            return False
         with response:
             self._etag = self._etag or response.headers.get("ETag")
             answered = _RANGE.fullmatch(response.headers.get("Content-Range", ""))

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ SMALL_BYTES = 1024 * 1024
 PIECE_BYTES = 256 * 1024 * 1024
 #: How often an upload is begun again that the service does not know any more.
 _BEGUN_MAX = 3
+#: How long a note is of use: the service keeps an upload no longer (30 days).
+_NOTE_SECONDS = 30 * 86_400
 _TUS = {"Tus-Resumable": "1.0.0"}
 _OFFSET_TYPE = {"Content-Type": "application/offset+octet-stream"}
 
@@ -244,7 +247,7 @@ class _Sending:
         for _ in range(_BEGUN_MAX):
             upload = self._begun(note)
             try:
-                self._send(upload)
+                self._send(upload, note)
             except Absent:  # expired, or given up by another one
                 note.forget()
                 self._count_to(0)
@@ -277,10 +280,13 @@ class _Sending:
             note.keep(upload.url)
         return upload
 
-    def _send(self, upload: TusUpload) -> None:
+    def _send(self, upload: TusUpload, note: "_Note") -> None:
         patience = self._folder.connection.patience()
         while upload.offset < self.size:
-            self._check_unchanged(upload)
+            if not self._is_unchanged():
+                upload.end()
+                note.forget()
+                raise TransferBroken("The local file changed while it was sent.")
             before = upload.offset
             size = min(PIECE_BYTES, self.size - before)
             try:
@@ -297,11 +303,9 @@ class _Sending:
                 patience.progress()
             self._count_to(upload.offset)
 
-    def _check_unchanged(self, upload: TusUpload) -> None:
+    def _is_unchanged(self) -> bool:
         stat = os.fstat(self._file.fileno())
-        if (stat.st_size, stat.st_mtime_ns) != (self.size, self._modified):
-            upload.end()
-            raise TransferBroken("The local file changed while it was sent.")
+        return (stat.st_size, stat.st_mtime_ns) == (self.size, self._modified)
 
     def _count_to(self, offset: int) -> None:
         """Set the meter to what the service has."""
@@ -373,6 +377,13 @@ class _Note:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump({"about": self._about, "url": url}, file)
             os.replace(name, self._path)
+            self._forget_old()
+
+    def _forget_old(self) -> None:
+        """Remove notes of uploads that no run has gone on with."""
+        for other in self._path.parent.iterdir():
+            if other.stat().st_mtime < time.time() - _NOTE_SECONDS:
+                other.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove the note."""
