@@ -228,7 +228,7 @@ def test_a_file_that_is_replaced_meanwhile_is_of_one_version(
             folder.write("big", b"2" * LARGE)
 
     folder.download("big", tmp_path / "down", on_progress=replace)
-    assert set((tmp_path / "down").read_bytes()) == {ord("2")}
+    assert set((tmp_path / "down").read_bytes()) in ({ord("1")}, {ord("2")})
 
 
 def test_two_downloads_to_one_name_do_not_mix(folder: VFolder, tmp_path: Path) -> None:
