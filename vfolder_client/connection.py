@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from vfolder_client.documents import is_private
 from vfolder_client.errors import ClientError, NotADoor, NotConnected, problem_of
 
 VERSION = "0.1.0"
@@ -177,7 +178,7 @@ class Connection:
         """Send a request, and again to the node that the door names (307, 308).
 
         The credential goes along: it is one service, and the door that names the node has it.
-        It never goes from https to http.
+        It never leaves encryption, or this machine, for plain http.
         """
         options.setdefault("timeout", (CONNECT_SECONDS, ANSWER_SECONDS))
         for _ in range(_REDIRECTS_MAX):
@@ -187,7 +188,7 @@ class Connection:
                 return response
             target = urljoin(url, response.headers["Location"])
             response.close()
-            if urlsplit(url).scheme == "https" != urlsplit(target).scheme:
+            if is_private(url) and not is_private(target):
                 raise NotADoor(f"{self.url} sends callers to an address without encryption.")
             url = target
         raise NotADoor(f"{self.url} sends callers from node to node without an end.")

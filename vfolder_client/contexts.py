@@ -4,7 +4,6 @@ They lie in `~/.config/vfolder/contexts.toml` (below `XDG_CONFIG_HOME` where tha
 by their owner only. `VFOLDER_URL` and `VFOLDER_KEY_FILE`, set together, win over the file.
 """
 
-import ipaddress
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from vfolder_client.documents import is_private
 from vfolder_client.errors import ContextError
 
 #: Others may do nothing with the file.
@@ -59,18 +59,12 @@ def check_url(url: str, *, plain_http: bool = False) -> str:
         raise ContextError(f"{url} is not the address of a door; write https://host[:port].")
     if parts.username or parts.query or parts.fragment:
         raise ContextError("The address of a door has no user, query or fragment.")
-    if parts.scheme == "http" and not plain_http and not _is_loopback(parts.hostname):
+    if not plain_http and not is_private(url):
         raise ContextError(
             f"{url} is not encrypted: everyone on the way could read the key. Use https, or "
             "allow this with --plain-http."
         )
     return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost" or host.endswith(".localhost")
 
 
 class Contexts:

@@ -1,11 +1,16 @@
-"""What the doors answer, with types. Unknown values are None; `document` has every member."""
+"""What the doors answer, with types, and how they take names, moments and addresses.
 
+Unknown values are None; `document` has every member.
+"""
+
+import ipaddress
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, urlsplit
 
 
 def moment(text: str | None) -> datetime | None:
@@ -59,6 +64,17 @@ def normal_path(path: str) -> str:
 def is_safe_name(name: str) -> bool:
     """Return whether a name of the door can become the name of a local entry."""
     return name not in ("", os.curdir, os.pardir) and not {"/", "\0", os.sep} & set(name)
+
+
+def is_private(url: str) -> bool:
+    """Return whether no one on the way can read what goes to a URL: https, or this machine."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "https":
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
 
 
 @dataclass(frozen=True, slots=True)

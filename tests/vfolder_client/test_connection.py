@@ -141,6 +141,13 @@ def test_the_key_goes_to_the_node_that_the_door_names() -> None:
             assert node.requests == [("GET", "/v1/content?path=a", "Bearer the-key")]
 
 
+def test_the_key_never_leaves_this_machine_for_plain_http() -> None:
+    with door((307, {"Location": "http://storage.example/v1/me"}, b"")) as script:
+        with pytest.raises(errors.NotADoor, match="without encryption"):
+            connection(script).send("GET", "/v1/me")
+        assert len(script.requests) == 1
+
+
 def test_no_other_redirect_is_followed() -> None:
     with door(OK) as other, door((302, {"Location": other.url}, b"")) as script:
         connection(script).send("GET", "/v1/me")
