@@ -311,11 +311,15 @@ class _PartialFile:
 
     def _begin(self, entry: Entry, *, resume: bool) -> None:
         head = json.dumps([entry.path, entry.etag, entry.size_bytes, _boot()])
-        lines = self._lines() if resume and entry.etag else []
-        if lines and lines[0] == head:
-            self.done = {int(line) for line in lines[1:] if line.isdigit()}
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         self._list = os.open(self._pieces, flags, 0o600)
+        _check_own(self._list, self._pieces)
+        lines = self._lines() if resume and entry.etag else []
+        if lines and lines[0] == head:
+            named = {int(line) for line in lines[1:] if line.isdigit()}
+            there = os.fstat(self.descriptor).st_size  # less where only the list was left
+            found = [one for one in pieces_of(entry.size_bytes or 0) if one.number in named]
+            self.done = named if all(one.end <= there for one in found) else set()
         if not self.done:
             os.ftruncate(self._list, 0)
             os.write(self._list, f"{head}\n".encode())

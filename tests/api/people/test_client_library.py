@@ -200,6 +200,22 @@ def test_an_interrupted_download_goes_on(folder: VFolder, tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["down"]
 
 
+def test_a_list_of_pieces_alone_is_not_believed(folder: VFolder, tmp_path: Path) -> None:
+    data = os.urandom(LARGE)
+    folder.write("big", data)
+
+    def stop(progress: object) -> None:
+        if progress.done_bytes > downloads.PIECE_BYTES:  # type: ignore[attr-defined]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.download("big", tmp_path / "down", parallel=1, on_progress=stop)
+    (left,) = tmp_path.glob(".*.vfolder-part")
+    left.unlink()
+    folder.download("big", tmp_path / "down")
+    assert (tmp_path / "down").read_bytes() == data
+
+
 def test_what_is_there_of_another_version_is_not_used(folder: VFolder, tmp_path: Path) -> None:
     folder.write("big", os.urandom(LARGE))
     target = tmp_path / "down"
