@@ -2,22 +2,60 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping, MutableMapping
+from importlib import import_module
 
 import click
 
-from api.cli.access import access
-from api.cli.completion import completion
-from api.cli.configuration import config
-from api.cli.doctor import doctor
-from api.cli.http import door_group
-from api.cli.jobs import jobs
-from api.cli.migration import migrate
-from api.cli.operating import node, nodes, trash, volumes
+from api.cli.forms import door_group
 
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
 
 
-@click.group()
+#: Where each command is. A module is loaded when its command runs, or is listed with its help:
+#: what `vfolder ls` does not use costs it no time.
+_COMMANDS = {
+    "access": "api.cli.access:access",
+    "completion": "api.cli.completion:completion",
+    "config": "api.cli.configuration:config",
+    "doctor": "api.cli.doctor:doctor",
+    "jobs": "api.cli.jobs:jobs",
+    "migrate": "api.cli.migration:migrate",
+    "node": "api.cli.operating:node",
+    "nodes": "api.cli.operating:nodes",
+    "trash": "api.cli.operating:trash",
+    "volumes": "api.cli.operating:volumes",
+}
+
+
+class LazyCommands(MutableMapping[str, click.Command]):
+    """Commands by name; those that were named as `module:attribute` are loaded when looked up."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = dict(places)
+        self._loaded: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._loaded:
+            module, _, attribute = self._places[name].partition(":")
+            self._loaded[name] = getattr(import_module(module), attribute)
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        self._places.pop(name, None)
+        self._loaded.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._places, **self._loaded})
+
+    def __len__(self) -> int:
+        return len({**self._places, **self._loaded})
+
+
+@click.group(commands=LazyCommands(_COMMANDS))
 @door_group
 @click.version_option(package_name="vfolder")
 def main() -> None:
@@ -55,7 +93,3 @@ def simulate(arguments: tuple[str, ...]) -> None:
 def _become(module: str, arguments: tuple[str, ...]) -> None:
     # This package may not import `deploy`, so another program replaces this one.
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell is meant
-
-
-for _command in (access, completion, config, doctor, jobs, volumes, trash, nodes, node, migrate):
-    main.add_command(_command)

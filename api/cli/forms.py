@@ -2,16 +2,14 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from core.names import printable
 
@@ -24,6 +22,8 @@ CONFIG_FILE = click.option(
     type=click.Path(path_type=Path),
     help="The configuration file; searched like the node does when absent.",
 )
+#: Exit statuses of people's commands: no permission, not there, a limit is reached.
+FORBIDDEN, ABSENT, LIMITED = 5, 6, 7
 _STYLES = {
     "running": "cyan",
     "cancelling": "yellow",
@@ -41,6 +41,26 @@ class Form(StrEnum):
     WIDE = "wide"
     JSON = "json"
     YAML = "yaml"
+
+
+class ApiRefused(click.ClickException):
+    """The door refused the request, or did not answer; `fields` name what is wrong with it."""
+
+    def __init__(
+        self, detail: str, hint: str = "", exit_code: int = FAILED, fields: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(detail)
+        self.hint = hint
+        self.fields = fields
+        self.exit_code = exit_code  # type: ignore[misc] # click's own sub-classes do the same
+
+    def show(self, file: Any = None) -> None:  # noqa: ANN401 - click's own signature
+        """Print the error, and what to do next."""
+        click.echo(f"Error: {printable(self.message)}", file=file, err=file is None)
+        for field in self.fields:
+            click.echo(f"  {printable(field)}", file=file, err=file is None)
+        if self.hint:
+            click.echo(f"Next: {printable(self.hint)}", file=file, err=file is None)
 
 
 def is_terminal() -> bool:
@@ -97,6 +117,10 @@ class Output:
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose cells never wrap but in the last column: ids can be copied."""
+    from rich.console import Console  # noqa: PLC0415 - loading it takes as long as a short command
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     safe = [[printable(cell) for cell in row] for row in rows]
     table = Table(box=None, header_style="bold", pad_edge=False)
     widths = [max(len(cell) for cell in column) for column in zip(columns, *safe, strict=True)]
@@ -111,3 +135,81 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     # A terminal that is narrower than the ids breaks their line itself, and copies it as one.
     console.width = max(console.width, sum(widths[:last]) + min(widths[last], 20) + 2 * last)
     console.print(table)
+
+
+# -- Options ---------------------------------------------------------------------------------------
+FORM_OPTION = click.option(
+    "-o",
+    "--output",
+    type=click.Choice([form.value for form in Form]),
+    help="The form of the output.",
+)
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="As -o json.")
+
+
+#: The names of the options of commands that call the manager door.
+DOOR_OPTIONS = ("url", "secret_file", "output", "as_json")
+
+
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `-o` and `--json` to a command that calls no door; its argument is `output`."""
+
+    @FORM_OPTION
+    @JSON_OPTION
+    @wraps(command)
+    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
+        for name in ("output", "as_json"):
+            options.pop(name)
+        return command(*given, output=chosen_output(), **options)
+
+    return wrapped
+
+
+def chosen_output() -> Output:
+    """Return the form that the command, or a group above it, was given."""
+    chosen = chosen_options("output", "as_json")
+    form = Form.JSON if chosen["as_json"] else chosen["output"]
+    return Output(form and Form(form))
+
+
+def chosen_options(*names: str) -> dict[str, Any]:
+    """Return options of a command and the groups above it: those nearest to its own name win."""
+    context: click.Context | None = click.get_current_context()
+    contexts = []
+    while context is not None:
+        contexts.append(context)
+        context = context.parent
+    return {
+        name: next((found for one in contexts if (found := one.params.get(name))), None)
+        for name in names
+    }
+
+
+def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--url`, `--secret-file`, `-o` and `--json`, which groups of commands take, too."""
+    options = (
+        click.option("--url", help="The manager door (VFOLDER_URL)."),
+        click.option(
+            "--secret-file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="A file with the door's secret (VFOLDER_SECRET_FILE).",
+        ),
+        FORM_OPTION,
+        JSON_OPTION,
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def door_group(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a group take the options of its commands before their names."""
+
+    @door_options
+    @wraps(command)
+    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
+        for name in DOOR_OPTIONS:  # the commands read them from the context
+            options.pop(name)
+        return command(*given, **options)
+
+    return wrapped

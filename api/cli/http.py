@@ -13,9 +13,16 @@ from typing import Any
 import click
 import requests
 
-from api.cli.forms import FAILED, USAGE, Form, Output
+from api.cli.forms import (
+    DOOR_OPTIONS,
+    FAILED,
+    USAGE,
+    ApiRefused,
+    chosen_options,
+    chosen_output,
+    door_options,
+)
 from core.errors import ConfigurationError, Forbidden
-from core.names import printable
 from core.process import certificate_files, pinned_tls
 from core.settings import load
 
@@ -32,34 +39,6 @@ _FORBIDDEN_HINT = (
     "name the secret's file with --secret-file, or the configuration with VFOLDER_CONFIG"
 )
 _AWAY = "try again shortly; `vfolder nodes` shows who is alive"
-_FORM = click.option(
-    "-o",
-    "--output",
-    type=click.Choice([form.value for form in Form]),
-    help="The form of the output.",
-)
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="As -o json.")
-_DOOR_OPTIONS = ("url", "secret_file", "output", "as_json")
-
-
-class ApiRefused(click.ClickException):
-    """The door refused the request, or did not answer; `fields` name what is wrong with it."""
-
-    def __init__(
-        self, detail: str, hint: str = "", exit_code: int = FAILED, fields: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(detail)
-        self.hint = hint
-        self.fields = fields
-        self.exit_code = exit_code  # type: ignore[misc] # click's own sub-classes do the same
-
-    def show(self, file: Any = None) -> None:  # noqa: ANN401 - click's own signature
-        """Print the error, and what to do next."""
-        click.echo(f"Error: {printable(self.message)}", file=file, err=file is None)
-        for field in self.fields:
-            click.echo(f"  {printable(field)}", file=file, err=file is None)
-        if self.hint:
-            click.echo(f"Next: {printable(self.hint)}", file=file, err=file is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,83 +124,20 @@ def _hint(response: requests.Response, problem: dict[str, Any]) -> str:
     return ""
 
 
-def door_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--url`, `--secret-file`, `-o` and `--json`, which groups of commands take, too."""
-    options = (
-        click.option("--url", help="The manager door (VFOLDER_URL)."),
-        click.option(
-            "--secret-file",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="A file with the door's secret (VFOLDER_SECRET_FILE).",
-        ),
-        _FORM,
-        _AS_JSON,
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def door_group(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a group take the options of its commands before their names."""
-
-    @door_options
-    @wraps(command)
-    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
-        for name in _DOOR_OPTIONS:  # the commands read them from the context
-            options.pop(name)
-        return command(*given, **options)
-
-    return wrapped
-
-
 def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a door to a command; its arguments are the door and `output`."""
 
     @door_options
     @wraps(command)
     def wrapped(**given: Any) -> Any:  # noqa: ANN401 - click passes any
-        for name in _DOOR_OPTIONS:
+        for name in DOOR_OPTIONS:
             given.pop(name)
-        chosen = _chosen(click.get_current_context())
+        chosen = chosen_options("url", "secret_file")
         secret_file = chosen["secret_file"] or _secret_file_of_environment()
         door = _manager(chosen["url"] or os.environ.get("VFOLDER_URL"), secret_file)
-        return command(door, output=_output(chosen), **given)
+        return command(door, output=chosen_output(), **given)
 
     return wrapped
-
-
-def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `-o` and `--json` to a command that calls no door; its argument is `output`."""
-
-    @_FORM
-    @_AS_JSON
-    @wraps(command)
-    def wrapped(*given: Any, **options: Any) -> Any:  # noqa: ANN401 - click passes any
-        for name in ("output", "as_json"):
-            options.pop(name)
-        return command(*given, output=_output(_chosen(click.get_current_context())), **options)
-
-    return wrapped
-
-
-def _output(chosen: dict[str, Any]) -> Output:
-    form = Form.JSON if chosen["as_json"] else chosen["output"]
-    return Output(form and Form(form))
-
-
-def _chosen(context: click.Context) -> dict[str, Any]:
-    """Return the options of a door: those nearest to the command's own name win."""
-    contexts = []
-    while True:
-        contexts.append(context)
-        if context.parent is None:
-            break
-        context = context.parent
-    return {
-        name: next((found for one in contexts if (found := one.params.get(name))), None)
-        for name in _DOOR_OPTIONS
-    }
 
 
 def _secret_file_of_environment() -> Path | None:

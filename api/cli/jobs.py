@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from api.cli.forms import INTERRUPTED, Output
-from api.cli.http import ApiRefused, Manager, check_success, door_group, manager_options
+from api.cli.forms import INTERRUPTED, ApiRefused, Output, door_group
+from api.cli.http import Manager, check_success, manager_options
 from api.cli.moments import Moment
 from api.cli.output import end_of, sentence, show_job, show_jobs
 from api.cli.watch import Watch, follow

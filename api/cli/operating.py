@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import click
 
-from api.cli.forms import Output
-from api.cli.http import Manager, door_group, manager_options
+from api.cli.forms import Output, door_group
+from api.cli.http import Manager, manager_options
 from core.errors import StorageError
 from core.names import size_text
 from core.settings import load, size_bytes

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api.cli.forms import Output, is_terminal
-from api.cli.http import CONNECT_SECONDS, ApiRefused, Manager, check_success
+from api.cli.forms import ApiRefused, Output, is_terminal
+from api.cli.http import CONNECT_SECONDS, Manager, check_success
 from api.cli.output import sentence
 from core.names import printable
 

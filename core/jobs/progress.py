@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.jobs.control import Counter
-from core.names import counted, duration, size_pair, size_text, took
+from core.names import progress_text, size_text, took
 
 #: The rate is measured over the last seconds, this many.
 RATE_WINDOW_SECONDS = 30.0
@@ -174,7 +174,7 @@ class Progress:
         """Return everything as plain JSON values, with the sentence under `text`."""
         with self._lock:
             data = self._now()
-        data["text"] = sentence(data)
+        data["text"] = progress_text(data)
         return data
 
     def final(self, whole: JobSummary | None = None) -> dict[str, Any]:
@@ -183,7 +183,7 @@ class Progress:
             data = self._now() | dict.fromkeys(("eta_seconds", "stalled_seconds", "entry"))
             if whole is not None:
                 data |= self._all_of(whole)
-        data["text"] = sentence(data) if whole is None else whole.sentence
+        data["text"] = progress_text(data) if whole is None else whole.sentence
         return data
 
     def _now(self) -> dict[str, Any]:
@@ -295,27 +295,6 @@ def _phase_data(phase: Phase, now: float) -> dict[str, Any]:
         "total_items": phase.total_items,
         "total_bytes": phase.total_bytes,
     }
-
-
-def sentence(data: dict[str, Any]) -> str:
-    """Return the sentence of a snapshot; unknown parts are left out."""
-    percent = data["percent"]
-    parts = [data["phase"] + (f" {percent:.0f}%" if percent is not None else "")]
-    if data["done_bytes"] or data["total_bytes"]:
-        parts.append(size_pair(data["done_bytes"], data["total_bytes"]))
-    if data["stalled_seconds"] is not None:
-        parts.append(f"stalled {duration(data['stalled_seconds'])}")
-    elif data["bytes_per_second"]:
-        parts.append(f"{size_text(data['bytes_per_second'])}/s")
-    if data["eta_seconds"] is not None:
-        parts.append(f"eta {duration(data['eta_seconds'])}")
-    if data["total_items"]:
-        parts.append(f"{data['done_items']:,}/{data['total_items']:,} files")
-    elif data["done_items"]:
-        parts.append(counted(data["done_items"], "file"))
-    if data["errors"]:
-        parts.append(counted(data["errors"], "error"))
-    return "  ".join(parts)
 
 
 def summary(

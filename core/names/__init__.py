@@ -1,6 +1,6 @@
 """Text forms: scopes, vfolders, paths, moments, amounts. Knows no storage."""
 
-from core.names.amounts import counted, duration, size_pair, size_text, took
+from core.names.amounts import counted, duration, progress_text, size_pair, size_text, took
 from core.names.models import check_model_id, check_revision
 from core.names.moments import (
     local_seconds,
@@ -42,6 +42,7 @@ __all__ = [
     "moment_or_none",
     "parsed_moment",
     "printable",
+    "progress_text",
     "reference_moment",
     "size_pair",
     "size_text",

@@ -1,5 +1,8 @@
 """Amounts for people: sizes, durations, counts. Data has plain numbers in named units."""
 
+from collections.abc import Mapping
+from typing import Any
+
 _BYTE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _UNIT_STEP = 1024
 _DECIMALS_BELOW = 10
@@ -53,3 +56,27 @@ def took(seconds: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: `1 file`, `9,624 files`, `3 entries`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def progress_text(data: Mapping[str, Any]) -> str:
+    """Return the progress of a job or a transfer as one line; unknown parts are left out.
+
+    `copy 41%  3.1/7.5 TiB  812 MiB/s  eta 1h28m  18,204/51,000 files  2 errors`
+    """
+    percent = data["percent"]
+    parts = [data["phase"] + (f" {percent:.0f}%" if percent is not None else "")]
+    if data["done_bytes"] or data["total_bytes"]:
+        parts.append(size_pair(data["done_bytes"], data["total_bytes"]))
+    if data["stalled_seconds"] is not None:
+        parts.append(f"stalled {duration(data['stalled_seconds'])}")
+    elif data["bytes_per_second"]:
+        parts.append(f"{size_text(data['bytes_per_second'])}/s")
+    if data["eta_seconds"] is not None:
+        parts.append(f"eta {duration(data['eta_seconds'])}")
+    if data["total_items"]:
+        parts.append(f"{data['done_items']:,}/{data['total_items']:,} files")
+    elif data["done_items"]:
+        parts.append(counted(data["done_items"], "file"))
+    if data["errors"]:
+        parts.append(counted(data["errors"], "error"))
+    return "  ".join(parts)

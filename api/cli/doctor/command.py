@@ -13,8 +13,7 @@ import msgspec
 
 from api.cli.doctor.examination import Died, Hung, examine
 from api.cli.doctor.results import CheckResult, Figures, Order
-from api.cli.forms import FAILED, INTERRUPTED, OK, Output
-from api.cli.http import output_options
+from api.cli.forms import FAILED, INTERRUPTED, OK, Output, output_options
 from core.errors import ConfigurationError
 from core.names import took
 from core.settings import find, load, size_bytes
