@@ -16,6 +16,7 @@ from vfolder_client.content import (
     RemoteWriter,
     TransferMeter,
     TransferResult,
+    copy_entry,
     download_file,
     download_tree,
     upload_file,
@@ -85,6 +86,12 @@ class VFolder:
         """
         self._info = VFolderInfo.of(self.connection.json("GET", self.route))
         return self._info
+
+    def is_same(self, other: "VFolder") -> bool:
+        """Return whether both are one vfolder, whatever they are called."""
+        if self.reference == other.reference:
+            return True
+        return self.info().reference == other.info().reference
 
     # -- Entries -----------------------------------------------------------------------------------
     def list(self, path: str = "") -> Iterator[Entry]:
@@ -302,6 +309,33 @@ class VFolder:
                 self, local, wanted, parallel=parallel, skip_same=skip_same, **options
             )
         return upload_file(self, local, wanted, **options)
+
+    def copy(
+        self,
+        path: str,
+        target: str,
+        *,
+        to: "VFolder | None" = None,
+        parallel: int = PARALLEL,
+        overwrite: bool = True,
+        on_progress: OnTransfer | None = None,
+    ) -> TransferResult:
+        """Copy a file or a directory to the path `target` of the vfolder `to`, else of this one.
+
+        The bytes pass through this machine: the API has no copy of its own. Symlinks are left out.
+
+        Raises:
+            EntryNotFound: no entry has this path.
+            ValueError: a directory would be copied into itself.
+        """
+        entry, folder, wanted = self.stat(path), to or self, normal_path(target)
+        below = not entry.path or f"{wanted}/".startswith(f"{entry.path}/")
+        if below and self.is_same(folder):
+            raise ValueError(f"{wanted} is {entry.path or 'the vfolder'} itself, or below it.")
+        meter = TransferMeter("copy", on_progress)
+        return copy_entry(
+            self, entry, (folder, wanted), parallel=parallel, overwrite=overwrite, meter=meter
+        )
 
     # -- Sharing -----------------------------------------------------------------------------------
     def grants(self) -> Sequence[Grant]:

@@ -25,6 +25,24 @@ _COMMANDS = {
     "nodes": "api.cli.operating:nodes",
     "trash": "api.cli.operating:trash",
     "volumes": "api.cli.operating:volumes",
+    # of people
+    "cat": "api.cli.people.entries:cat",
+    "context": "api.cli.people.contexts:context",
+    "cp": "api.cli.people.transfers:cp",
+    "download": "api.cli.people.transfers:download",
+    "du": "api.cli.people.entries:du",
+    "folder": "api.cli.people.sharing:folder",
+    "key": "api.cli.people.sharing:key",
+    "login": "api.cli.people.contexts:login",
+    "logout": "api.cli.people.contexts:logout",
+    "ls": "api.cli.people.entries:ls",
+    "mkdir": "api.cli.people.entries:mkdir",
+    "mv": "api.cli.people.entries:mv",
+    "rm": "api.cli.people.entries:rm",
+    "share": "api.cli.people.sharing:share",
+    "stat": "api.cli.people.entries:stat",
+    "upload": "api.cli.people.transfers:upload",
+    "whoami": "api.cli.people.contexts:whoami",
 }
 
 

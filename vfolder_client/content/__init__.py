@@ -1,5 +1,6 @@
 """The content of files, between here and a vfolder: down, up, as file objects, as directories."""
 
+from vfolder_client.content.copies import copy_entry
 from vfolder_client.content.downloads import download_file
 from vfolder_client.content.files import RemoteReader, RemoteTextWriter, RemoteWriter
 from vfolder_client.content.results import (
@@ -19,6 +20,7 @@ __all__ = [
     "TransferMeter",
     "TransferProgress",
     "TransferResult",
+    "copy_entry",
     "download_file",
     "download_tree",
     "upload_file",

@@ -35,7 +35,7 @@ class _Download:
         return (self.entry.size_bytes or 0) >= _LARGE_BYTES
 
 
-class _Outcome:
+class Outcome:
     """The result of a tree, which several threads add to."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def download_tree(
     meter: TransferMeter,
 ) -> TransferResult:
     """Download a directory; see `VFolder.download`."""
-    outcome = _Outcome()
+    outcome = Outcome()
     options = FetchOptions(1, resume=resume, overwrite=overwrite)
     files = list(_planned(folder, top, target, outcome.result))
     meter.expect(len(files), sum(one.entry.size_bytes or 0 for one in files))
@@ -134,11 +134,11 @@ def upload_tree(
     meter: TransferMeter,
 ) -> TransferResult:
     """Upload a directory; see `VFolder.upload`."""
-    outcome = _Outcome()
+    outcome = Outcome()
     directories: list[str] = [path] if path else []
     files = list(_local_files(source, path, directories, outcome.result))
     meter.expect(len(files), sum(one.size_bytes for one in files))
-    _make(folder, directories, outcome.result)
+    make_directories(folder, directories, outcome.result)
     there = _there(folder, directories or [""]) if skip_same else {}
 
     def send(one: _Upload, stop: Stop) -> None:
@@ -182,7 +182,7 @@ def _local_files(
                     result.left_out.append((name, _SPECIAL))
 
 
-def _make(folder: ContentFolder, directories: list[str], result: TransferResult) -> None:
+def make_directories(folder: ContentFolder, directories: list[str], result: TransferResult) -> None:
     """Make all directories, those above first; what is refused is noted."""
     for begin in range(0, len(directories), _DIRECTORIES):
         for one in folder.mkdir(*directories[begin : begin + _DIRECTORIES]):

@@ -1,0 +1,252 @@
+"""People's commands against a real door, with a key alone: what they do, print and return."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import CliRunner, Result
+
+from api.cli import main
+from tests.api.people.conftest import People, Person
+from tests.support.node import ROOT, wait_for
+from tests.support.terminal import terminal
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def owner(people: People) -> Person:
+    return people.person()
+
+
+@pytest.fixture
+def run(people: People, owner: Person, tmp_path: Path) -> Run:
+    """Runs a command as the owner: `run("ls", "-l", status=0)`."""
+    return runner_of(people, owner, tmp_path / "owner")
+
+
+def runner_of(people: People, person: Person, home: Path) -> Run:
+    home.mkdir()
+    places = {name: str(home / name) for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME")}
+    environ = {**places, "VFOLDER_KEY_FILE": None, "VFOLDER_CONTEXT": None}
+
+    def run(*words: str, status: int | None = 0, **options: Any) -> Result:
+        result = CliRunner().invoke(main, words, env=environ, **options)
+        assert status in (None, result.exit_code), (words, result.output, result.exception)
+        return result
+
+    run("login", people.door.url, "--name", "test", "--key-stdin", input=f"{person.key}\n")
+    return run
+
+
+@pytest.fixture
+def name(run: Run) -> str:
+    """A vfolder of the owner."""
+    found = f"corpus {uuid4().hex[:8]}"
+    run("folder", "create", found, "--volume", "local")
+    return found
+
+
+def documents(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+# -- Sign in ---------------------------------------------------------------------------------------
+def test_login_keeps_the_key_for_its_owner(
+    people: People, owner: Person, run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "owner" / "XDG_CONFIG_HOME" / "vfolder" / "contexts.toml"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert owner.key in path.read_text()
+    for words in (("whoami",), ("context", "list"), ("context", "show"), ("whoami", "-o", "json")):
+        shown = run(*words).output
+        assert owner.key not in shown
+    assert str(owner.id) in run("whoami").stdout
+    assert documents(run("context", "list", "--json"))[0]["current"] is True
+    run("login", people.door.url, "--key-stdin", input="vfk_wrong\n", status=5)
+    assert owner.key in path.read_text(), "a login that fails changes nothing"
+    run("login", "http://storage.example", "--key-stdin", input="k\n", status=2)
+    run("logout")
+    assert owner.key not in path.read_text()
+    run("ls", status=2)
+
+
+def test_logout_can_end_the_key(people: People, owner: Person, run: Run, tmp_path: Path) -> None:
+    again = runner_of(people, owner, tmp_path / "again")
+    run("logout", "--revoke")
+    wait_for(lambda: again("whoami", status=None).exit_code == 5)
+
+
+# -- Files -----------------------------------------------------------------------------------------
+def test_a_day_with_files(run: Run, name: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a.txt").write_text("hello")
+    (tree / "sub" / "b.txt").write_text("world!")
+    (tree / "link").symlink_to("a.txt")
+    sent = run("upload", str(tree), f"{name}:")
+    assert "left out: tree/link: a symlink" in sent.stderr
+    assert run("ls", f"{name}:tree").stdout.splitlines() == ["a.txt", "sub"]
+    assert run("ls", "-R", f"{name}:").stdout.splitlines() == [
+        "tree",
+        "tree/a.txt",
+        "tree/sub",
+        "tree/sub/b.txt",
+    ]
+    row = run("ls", "-l", f"{name}:tree/a.txt").stdout.split("\t")
+    assert (row[:2], row[3]) == (["file", "5"], "a.txt\n")
+    assert [one["path"] for one in documents(run("ls", "-o", "json", f"{name}:tree"))] == [
+        "tree/a.txt",
+        "tree/sub",
+    ]
+    assert run("cat", f"{name}:tree/a.txt", f"{name}:tree/sub/b.txt").stdout == "helloworld!"
+    assert run("cat", "--range", "1-2", f"{name}:tree/a.txt").stdout == "el"
+    assert run("cat", "--tail", "2", f"{name}:tree/a.txt").stdout == "lo"
+    assert run("du", f"{name}:").stdout.split("\t")[:2] == ["11", "2"]
+    run("mkdir", f"{name}:tree", status=1)
+    run("mkdir", "-p", f"{name}:x/y", f"{name}:tree")
+    run("mv", f"{name}:tree/a.txt", f"{name}:x/y")
+    run("cp", f"{name}:x/y/a.txt", f"{name}:x/copy.txt")
+    run("cp", f"{name}:x/y/a.txt", str(tmp_path / "back.txt"))
+    assert (tmp_path / "back.txt").read_text() == "hello"
+    run("cp", f"{name}:x", str(tmp_path), status=2)
+    run("cp", "-r", f"{name}:x", str(tmp_path))
+    assert (tmp_path / "x" / "copy.txt").read_text() == "hello"
+    run("cp", "-n", str(tmp_path / "back.txt"), f"{name}:x/copy.txt", status=1)
+    run("rm", f"{name}:x", status=2)
+    run("rm", f"{name}:absent", status=6)
+    run("rm", "-f", f"{name}:absent")
+    run("rm", "-r", f"{name}:x", f"{name}:tree/sub")
+    assert run("ls", "-R", f"{name}:").stdout.splitlines() == ["tree"]
+
+
+def test_copies_between_vfolders(run: Run, name: str, tmp_path: Path) -> None:
+    run("folder", "create", f"{name} two", "--volume", "second")
+    (tmp_path / "a").write_text("1")
+    run("cp", str(tmp_path / "a"), f"{name}:d/", status=6)
+    run("mkdir", f"{name}:d")
+    run("cp", str(tmp_path / "a"), f"{name}:d/")
+    run("cp", "-r", f"{name}:d", f"{name} two:")
+    assert run("cat", f"{name} two:d/a").stdout == "1"
+    run("mv", f"{name}:d", f"{name} two:", status=2)
+    run("cp", "-r", f"{name}:d", f"{name}:d/inside", status=2)
+
+
+def test_names_are_escaped_for_people_and_raw_for_programs(
+    people: People, run: Run, name: str
+) -> None:
+    document = documents(run("stat", "-o", "json", name))[0]
+    place = document["id"].replace("-", "")[4:]
+    tree = next((people.settings.directory / "local").rglob(f"*{place}"))
+    (tree / "evil\x1b[31m\nname").touch()
+    assert run("ls", f"{name}:").stdout == "evil\\x1b[31m\\nname\n"
+    assert run("ls", "-0", f"{name}:").stdout_bytes == b"evil\x1b[31m\nname\0"
+
+
+def test_exit_statuses(people: People, run: Run, name: str, tmp_path: Path) -> None:
+    guest = people.person()
+    theirs = runner_of(people, guest, tmp_path / "guest")
+    reference = documents(run("stat", "-o", "json", name))[0]["id"]
+    assert "vfolder ls" in theirs("ls", f"{reference}:", status=6).stderr
+    theirs("ls", "no such vfolder:", status=6)
+    run("share", "add", name, guest.word, "ro")
+    wait_for(lambda: theirs_sees(theirs, reference))
+    assert "rw" in theirs("mkdir", f"{reference}:x", status=5).stderr
+    run("cat", f"{name}:absent", status=6)
+    run("stat", f"{name}:../x", status=2)
+    run("upload", str(tmp_path / "absent"), f"{name}:", status=2)
+
+
+def theirs_sees(theirs: Run, reference: str) -> bool:
+    found = documents(theirs("ls", "-o", "json"))
+    return reference in [one["id"] for one in found]
+
+
+# -- Shares, keys, vfolders ------------------------------------------------------------------------
+def test_sharing(people: People, run: Run, name: str, tmp_path: Path) -> None:
+    guest = people.person()
+    run("share", "add", name, guest.word, "ro", "--until", "7d", "--note", "for the review")
+    (grant,) = documents(run("share", "list", "-o", "json", name))
+    assert (grant["to"], grant["permission"], grant["note"]) == (guest.word, "ro", "for the review")
+    run("share", "set", name, guest.word, "--permission", "rw", "--no-end")
+    (changed,) = documents(run("share", "list", "-o", "json", name))
+    assert (changed["permission"], changed["expires_at"]) == ("rw", None)
+    theirs = runner_of(people, guest, tmp_path / "guest")
+    wait_for(lambda: theirs_sees(theirs, documents(run("stat", "-o", "json", name))[0]["id"]))
+    theirs("mkdir", f"{name}:mine")
+    run("share", "remove", name, guest.word)
+    run("share", "remove", name, guest.word, status=1)
+    assert run("share", "list", name).stdout == ""
+
+
+def test_keys(people: People, run: Run, tmp_path: Path) -> None:
+    made = run("key", "create", "--name", "reader", "--scope", "files:read", "--days", "1")
+    text = made.stdout.strip()
+    key_id = documents(run("key", "list", "-o", "json"))[0]["id"]
+    assert key_id in made.stderr
+    reader = Person(key=text)
+    theirs = runner_of(people, reader, tmp_path / "reader")
+    theirs("folder", "create", "mine", "--volume", "local", status=5)
+    rotated = run("key", "rotate", key_id, "--overlap", "0").stdout.strip()
+    assert rotated != text
+    run("key", "rename", key_id, "other")
+    run("key", "revoke", key_id)
+    assert key_id not in run("key", "list").stdout
+    assert key_id in run("key", "list", "--all").stdout
+    run("key", "create", status=2)
+
+
+def test_the_life_of_a_vfolder(run: Run, name: str) -> None:
+    run("folder", "rename", name, f"{name} new")
+    run("folder", "delete", f"{name} new")
+    wait_for(lambda: f"{name} new" in run("ls", "--trashed").stdout)
+    run("folder", "restore", f"{name} new")
+    wait_for(lambda: f"{name} new" in run("ls").stdout)
+    run("folder", "delete", f"{name} new")
+    wait_for(lambda: f"{name} new" in run("ls", "--trashed").stdout)
+    run("folder", "purge", f"{name} new")
+    wait_for(lambda: f"{name} new" not in run("ls", "--trashed").stdout)
+    run("folder", "restore", f"{name} new", status=1)
+
+
+# -- Terminals and pipes ---------------------------------------------------------------------------
+def command(people: People, person: Person, *words: str, **options: Any) -> "subprocess.Popen[str]":
+    key_file = people.settings.directory / f"{person.id}.key"
+    key_file.write_text(person.key)
+    environ = {"VFOLDER_URL": people.door.url, "VFOLDER_KEY_FILE": str(key_file), "TERM": "xterm"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "api.cli", *words],
+        cwd=ROOT,
+        env=os.environ | environ,
+        text=True,
+        **options,
+    )
+
+
+def test_a_terminal_has_one_line_of_progress(
+    people: People, owner: Person, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(20_000_000))
+    with terminal() as seen:
+        words = ("upload", str(tmp_path / "large"), f"{name}:")
+        child = command(people, owner, *words, stdout=subprocess.DEVNULL, stderr=seen.descriptor)
+        assert child.wait(60) == 0
+    assert b"\r\x1b[Kupload" in bytes(seen.seen)
+    assert seen.text.splitlines()[-1].endswith("1 file, 19 MiB")
+
+
+@pytest.mark.usefixtures("name")
+def test_a_pipe_that_ends_early_is_no_traceback(people: People, owner: Person) -> None:
+    child = command(people, owner, "ls", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.stderr is not None
+    assert "Traceback" not in child.stderr.read()
+    child.wait(60)
