@@ -24,7 +24,7 @@ from api.cli.forms import (
 )
 from core.errors import ConfigurationError, Forbidden
 from core.process import certificate_files, pinned_tls
-from core.settings import load
+from core.settings import find, load
 
 HEADER = "X-BackendAI-Storage-Auth-Token"
 #: How long a door may take to accept a connection, and then to send bytes (seconds).
@@ -125,8 +125,22 @@ def _hint(response: requests.Response, problem: dict[str, Any]) -> str:
 
 
 def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a door to a command; its arguments are the door and `output`."""
+    """Add the options of the manager door to a command; its arguments are the door and `output`."""
+    return _with_door(command, _manager)
 
+
+def any_door_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """As `manager_options`, for routes that both doors have.
+
+    Where this machine has no configuration of a node and no secret is named, the door is that of
+    the context of `vfolder login`, or of VFOLDER_KEY_FILE.
+    """
+    return _with_door(command, _any_door)
+
+
+def _with_door(
+    command: Callable[..., Any], opened: "Callable[[str | None, Path | None], Manager]"
+) -> Callable[..., Any]:
     @door_options
     @wraps(command)
     def wrapped(**given: Any) -> Any:  # noqa: ANN401 - click passes any
@@ -134,7 +148,7 @@ def manager_options(command: Callable[..., Any]) -> Callable[..., Any]:
             given.pop(name)
         chosen = chosen_options("url", "secret_file")
         secret_file = chosen["secret_file"] or _secret_file_of_environment()
-        door = _manager(chosen["url"] or os.environ.get("VFOLDER_URL"), secret_file)
+        door = opened(chosen["url"] or os.environ.get("VFOLDER_URL"), secret_file)
         return command(door, output=chosen_output(), **given)
 
     return wrapped
@@ -157,6 +171,43 @@ def _manager(url: str | None, secret_file: Path | None) -> Manager:
         url, secret = url or configured_url, secret or configured_secret
     session.headers[HEADER] = secret
     return Manager(url.rstrip("/"), session)
+
+
+def _any_door(url: str | None, secret_file: Path | None) -> Manager:
+    named_key = os.environ.get("VFOLDER_KEY_FILE")
+    if secret_file is not None or not (named_key or (url is None and not _has_configuration())):
+        return _manager(url, secret_file)
+    from vfolder_client import current_context  # noqa: PLC0415 - the manager's commands need it not
+    from vfolder_client.errors import ContextError  # noqa: PLC0415 - as above
+
+    try:
+        context = current_context()
+    except ContextError as error:
+        if named_key:
+            raise ApiRefused(str(error), exit_code=USAGE) from None
+        return _manager(url, secret_file)  # which says what is missing
+    session = requests.Session()
+    session.auth = _bearer(context.key)
+    session.verify = context.ca or True
+    return Manager(context.url, session)
+
+
+def _has_configuration() -> bool:
+    try:
+        find(os.environ)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _bearer(key: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    """Return what adds the key to a request, and keeps requests from adding that of ~/.netrc."""
+
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    return add
 
 
 def _configured(session: requests.Session) -> tuple[str, str]:

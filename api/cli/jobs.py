@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from api.cli.forms import INTERRUPTED, ApiRefused, Output, door_group
-from api.cli.http import Manager, check_success, manager_options
+from api.cli.http import Manager, any_door_options, check_success, manager_options
 from api.cli.moments import Moment
 from api.cli.output import end_of, sentence, show_job, show_jobs
 from api.cli.watch import Watch, follow
@@ -45,7 +45,10 @@ def _complete(words: Iterable[str]) -> Callable[..., list[str]]:
 @click.group()
 @door_group
 def jobs() -> None:
-    """Jobs: submit, list, follow, control."""
+    """Jobs: submit, list, follow, control.
+
+    With the key of `vfolder login` alone: list, show, watch and cancel those that you requested.
+    """
 
 
 @jobs.command("list")
@@ -62,7 +65,7 @@ def jobs() -> None:
     help="Only jobs submitted since then: 1h, yesterday, 2026-11-29, or RFC 3339.",
 )
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True)
-@manager_options
+@any_door_options
 def list_jobs(door: Manager, *, output: Output, limit: int, **filters: str | None) -> None:
     """List jobs, newest first."""
     chosen = {name: value for name, value in filters.items() if value}
@@ -87,7 +90,7 @@ def list_jobs(door: Manager, *, output: Output, limit: int, **filters: str | Non
 
 @jobs.command()
 @_JOB
-@manager_options
+@any_door_options
 def show(door: Manager, *, job: str, output: Output) -> None:
     """Show all facts of a job."""
     found = door.request_json("GET", f"/v1/jobs/{_id(door, job)}")
@@ -99,7 +102,7 @@ def show(door: Manager, *, job: str, output: Output) -> None:
 @click.option(
     "--patience", default=PATIENCE_SECONDS, help="How long the door may not answer (seconds)."
 )
-@manager_options
+@any_door_options
 def watch(door: Manager, *, job: str, patience: float, output: Output) -> None:
     """Follow a job to its end; the exit status says how it ended."""
     _follow(door, _id(door, job), patience, output)
@@ -128,7 +131,7 @@ def _change(door: Manager, path: str, output: Output, **options: Any) -> dict[st
 
 @jobs.command()
 @_JOB
-@manager_options
+@any_door_options
 def cancel(door: Manager, *, job: str, output: Output) -> None:
     """Cancel a job; its unfinished results are removed."""
     _change(door, f"/v1/jobs/{_id(door, job)}/cancel", output)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.forms import ABSENT, FAILED, PARTIAL, USAGE, ApiRefused, Output
+from api.cli.output import text_of
 from api.cli.people.calls import client_options, note
 from api.cli.people.progress import JobLine
 from api.cli.people.remote_names import Folders, Remote, RemoteName
@@ -154,7 +155,7 @@ def _show_facts(document: dict[str, Any], above: str = "") -> None:
             if name != "links_to":
                 _show_facts(value, f"{above}{name}.")
         elif value not in (None, "", []):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = f"{value:o}" if name == "mode" else text_of(value, name)
             click.echo(f"{above}{name}: {printable(text)}")
 
 
@@ -317,7 +318,7 @@ def rm(
         if _is_removable(folder, name, recursive=recursive, force=force):
             wanted.setdefault(folder.reference, (folder, []))[1].append(name.path)
     for folder, paths in wanted.values():
-        job = folder.remove(*paths, recursive=recursive)
+        job = folder.remove(*paths, recursive=recursive, held_seconds=0 if no_wait else 1)
         if no_wait:
             output.data(job.document) if output.is_data else click.echo(job.id)
             continue

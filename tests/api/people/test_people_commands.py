@@ -169,6 +169,26 @@ def theirs_sees(theirs: Run, reference: str) -> bool:
     return reference in [one["id"] for one in found]
 
 
+def test_jobs_by_a_key_alone(
+    people: People, owner: Person, run: Run, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("1")
+    run("cp", str(tmp_path / "a"), f"{name}:")
+    job = run("rm", "--no-wait", f"{name}:a").stdout.strip()
+    key_file = tmp_path / "key"
+    key_file.write_text(owner.key)
+    environ = {"VFOLDER_URL": people.door.url, "VFOLDER_KEY_FILE": str(key_file)}
+
+    def jobs(*words: str) -> Result:
+        return CliRunner().invoke(main, ("jobs", *words), env=environ)
+
+    watched = jobs("watch", job)
+    assert (watched.exit_code, "succeeded" in watched.stdout) == (0, True), watched.output
+    assert job in jobs("list").stdout
+    assert owner.word in jobs("show", job).stdout
+    assert jobs("cancel", job).exit_code == 1
+
+
 # -- Shares, keys, vfolders ------------------------------------------------------------------------
 def test_sharing(people: People, run: Run, name: str, tmp_path: Path) -> None:
     guest = people.person()
