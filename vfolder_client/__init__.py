@@ -24,7 +24,14 @@ from vfolder_client.contexts import (
     current_context,
     read_key,
 )
-from vfolder_client.documents import ApiKey, DirectoryResult, Entry, Grant, VFolderInfo
+from vfolder_client.documents import (
+    ApiKey,
+    DirectoryResult,
+    Entry,
+    Grant,
+    Ticket,
+    VFolderInfo,
+)
 from vfolder_client.folders import VFolder
 from vfolder_client.jobs import Job, Jobs
 
@@ -40,6 +47,7 @@ __all__ = [
     "Job",
     "Jobs",
     "Keys",
+    "Ticket",
     "TransferProgress",
     "TransferResult",
     "VFolder",

@@ -204,6 +204,20 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Ticket:
+    """A URL for one act, for a browser or a tool that sends no header."""
+
+    url: str = field(repr=False)
+    expires_at: datetime | None
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Ticket":
+        """Return the ticket of an answer."""
+        return cls(document["url"], moment(document.get("expires_at")), dict(document))
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey:
     """A key of the caller. `key` is its text, known only when it is made or rotated."""
 

@@ -1,12 +1,15 @@
 """The Python client against a real door: vfolders, entries, content, grants, jobs, keys."""
 
+import io
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import requests
 
 from tests.api.people.conftest import People, Person
 from tests.support.node import wait_for
@@ -336,6 +339,17 @@ def test_one_file_that_fails_does_not_stop_the_others(folder: VFolder, tmp_path:
     assert sent.files == 1
     assert [name for name, _ in sent.failed] == ["to/taken"]
     assert folder.read("to/fine") == b"1"
+
+
+def test_a_ticket_needs_no_key(folder: VFolder) -> None:
+    folder.write("a", b"1")
+    folder.write("b", b"2")
+    ticket = folder.download_ticket("a")
+    assert ticket.url not in repr(ticket)
+    assert requests.get(ticket.url, timeout=60).content == b"1"
+    packed = requests.get(folder.download_ticket("a", "b").url, timeout=60)
+    with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
+        assert sorted(archive.namelist())[-2:] == ["a", "b"]
 
 
 # -- People ----------------------------------------------------------------------------------------
