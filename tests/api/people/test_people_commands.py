@@ -268,5 +268,6 @@ def test_a_pipe_that_ends_early_is_no_traceback(people: People, owner: Person) -
     assert child.stdout is not None
     child.stdout.close()
     assert child.stderr is not None
-    assert "Traceback" not in child.stderr.read()
+    with child.stderr as errors:
+        assert "Traceback" not in errors.read()
     child.wait(60)
