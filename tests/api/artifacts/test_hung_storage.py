@@ -1,7 +1,10 @@
-"""A VFS storage that hangs: each request ends within the deadline, and nothing stays open."""
+"""A storage that hangs: each request ends within the deadline, and nothing stays open."""
 
+import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,22 @@ SETTINGS = f"""
 [vfolder.doors]
 backend-timeout = {DEADLINE_SECONDS}
 processes = 1
+threads = 8
 [artifact-storages.hung]
 type = "vfs_storage"
 [artifact-storages.hung.vfs-storage]
 base-path = "{{}}"
+[artifact-storages.silent]
+type = "object_storage"
+[artifact-storages.silent.object-storage]
+endpoint = "http://127.0.0.1:{{}}"
+access-key = "key"
+secret-key = "secret"
+buckets = ["one"]
+region = "us-east-1"
 """
+#: The requests that one object storage holds, of eight threads.
+TURNS = 2
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +50,22 @@ def brittle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrittleFS]:
 
 
 @pytest.fixture(scope="module")
+def silent() -> Iterator[socket.socket]:
+    """An endpoint that takes connections and answers none."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
 def door(
-    brittle: BrittleFS, tmp_path_factory: pytest.TempPathFactory, valkey: Valkey
+    brittle: BrittleFS,
+    silent: socket.socket,
+    tmp_path_factory: pytest.TempPathFactory,
+    valkey: Valkey,
 ) -> Iterator[RunningDoor]:
     directory: Path = tmp_path_factory.mktemp("door")
-    settings = settings_in(directory, valkey.url, SETTINGS.format(brittle.path))
+    more = SETTINGS.format(brittle.path, silent.getsockname()[1])
+    settings = settings_in(directory, valkey.url, more)
     with running_door("manager", settings) as door:
         yield door
 
@@ -114,3 +139,32 @@ def test_an_upload_ends_in_time(door: RunningDoor, brittle: BrittleFS, operation
     wait_for(lambda: open_below(brittle.path) == before, failure="a file stays open")
     uploads = brittle.backing / ".vfolder/uploads"
     wait_for(lambda: not list(uploads.iterdir()), failure="a file is left")
+
+
+def test_an_object_storage_that_hangs_holds_few_threads(
+    door: RunningDoor, silent: socket.socket
+) -> None:
+    """The next request is refused at once; a file system beside it answers."""
+    top = "/v1/storages/s3/silent/buckets/one/object"
+
+    def upload() -> int:
+        answer = door.send(
+            "POST", f"{top}/upload", data={"key": "a"}, files={"file": ("f", b"data")}
+        )
+        return answer.status_code
+
+    with ThreadPoolExecutor(TURNS) as pool:
+        held = [pool.submit(upload) for _ in range(TURNS)]
+        asked = [silent.accept()[0] for _ in range(TURNS)]
+        refused = door.call("GET", f"{top}/meta", {"key": "a"}, on_fault=True)
+        assert refused.status_code == 503, refused.text
+        assert refused.headers["Retry-After"]
+        assert "requests wait" in refused.json()["detail"]
+        assert door.call("GET", f"{TOP}/meta", {"filepath": "/"}).status_code == 200
+        silent.close()  # each further try of the two finds nothing
+        for one in asked:
+            with closing(one):
+                one.shutdown(socket.SHUT_RDWR)
+        assert [one.result() for one in held] == [503] * TURNS
+    again = door.call("GET", f"{top}/meta", {"key": "a"}, on_fault=True)
+    assert "requests wait" not in again.json()["detail"]

@@ -1,6 +1,7 @@
 """Routes of object storages: facts, download, upload, removal, presigned URLs of objects."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from api.doors.manager.artifacts.forms import parsed_form
+from api.doors.manager.artifacts.turns import turn
 from api.doors.manager.artifacts.vfs_storages import on_storage
 from api.http import answer, no_content
 from api.routes import Resource, Route, RouteAnswer, current_door
@@ -74,7 +76,8 @@ def _place(storage_name: str, bucket_name: str) -> _BucketPlace:
 def get_object_meta(body: schemas.ObjectKey, storage_name: str, bucket_name: str) -> Response:
     """Return the facts of an object."""
     place = _place(storage_name, bucket_name)
-    return answer(place.storage.describe(place.bucket, body.key))
+    with turn(storage_name):
+        return answer(place.storage.describe(place.bucket, body.key))
 
 
 @blueprint.operation(
@@ -97,7 +100,9 @@ def remove_object(body: schemas.ObjectKey, storage_name: str, bucket_name: str) 
         storage = storages.vfs(storage_name)
         on_storage(storage, lambda: storage.remove(body.key))
     else:
-        storages.objects(storage_name).remove(bucket_name, body.key)
+        objects = storages.objects(storage_name)
+        with turn(storage_name):
+            objects.remove(bucket_name, body.key)
     return no_content()
 
 
@@ -118,18 +123,21 @@ def download_object(body: schemas.ObjectKey, storage_name: str, bucket_name: str
     """Send an object. Ranges and conditions of RFC 9110 are answered as for a GET."""
     place = _place(storage_name, bucket_name)
     bucket = place.storage.bucket(place.bucket)
-    head = bucket.head(body.key)
-    headers = _headers(head)
-    choice = ranges.choose(_representation(head), ranges.requested_as_get())
-    status, start, length = ranges.apply_choice(choice, head.size, headers)
-    if status == HTTPStatus.NOT_MODIFIED:
-        return Response(status=status, headers=headers)
-    if not length:
-        return Response(b"", status, headers)
-    reader = bucket.read(body.key, start, start + length, etag=head.etag)
-    response = Response(_pieces(reader), status, headers)
-    response.call_on_close(reader.close)
-    return response
+    with ExitStack() as held:
+        held.enter_context(turn(storage_name))
+        head = bucket.head(body.key)
+        headers = _headers(head)
+        choice = ranges.choose(_representation(head), ranges.requested_as_get())
+        status, start, length = ranges.apply_choice(choice, head.size, headers)
+        if status == HTTPStatus.NOT_MODIFIED:
+            return Response(status=status, headers=headers)
+        if not length:
+            return Response(b"", status, headers)
+        reader = bucket.read(body.key, start, start + length, etag=head.etag)
+        held.callback(reader.close)
+        response = Response(_pieces(reader), status, headers)
+        response.call_on_close(held.pop_all().close)
+        return response
 
 
 def _representation(head: ObjectHead) -> ranges.Representation:
@@ -169,7 +177,7 @@ def upload_object(storage_name: str, bucket_name: str) -> Response:
     """
     place = _place(storage_name, bucket_name)
     bucket = place.storage.bucket(place.bucket)
-    with parsed_form(request.environ, "key") as form:
+    with turn(storage_name), parsed_form(request.environ, "key") as form:
         bucket.upload_file(
             form.name, form.descriptor, form.size, content_type=form.content_type or OCTET_STREAM
         )
