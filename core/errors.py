@@ -14,7 +14,8 @@
     ├── Unauthenticated            401  the request has no credential, or one that is not valid
     ├── Forbidden                  403  the secret is missing or wrong
     │   ├── PermissionDenied       403  the file system gives no right to the entry
-    │   └── AccessForbidden        403  the caller has not the permission or scope
+    │   ├── AccessForbidden        403  the caller has not the permission or scope
+    │   └── JobNotPermitted        403  who requested a job lost the permission before it ran
     ├── Throttled                  429  too many credentials of the caller were refused
     ├── NotFound                   404
     │   ├── VFolderNotFound        404
@@ -200,6 +201,14 @@ class AccessForbidden(Forbidden):
     """The caller is known and has not the permission; `needed` and `have` say which."""
 
     kind = "auth/forbidden"
+
+
+class JobNotPermitted(Forbidden):
+    """Who requested the job lost the permission before its run began; it had no effect."""
+
+    error_code = "auth_execute_unauthorized"
+    kind = "auth/job-not-permitted"
+    title = "Not permitted any more"
 
 
 class Unauthenticated(StorageError):

@@ -7,15 +7,16 @@ goes back to the queue, ends with `Ignore`: so Celery stores no result over that
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import redis
 from celery.exceptions import Ignore
 from tenacity import Retrying
 
 from backends.fs import translate
-from core.cluster import boot_clock
+from core.cluster import NodeStore, boot_clock
 from core.errors import (
+    AccessUnavailable,
     Defect,
     HelperDied,
     JobNotFound,
@@ -58,6 +59,9 @@ from workers.verbs import (
 )
 from workers.verbs.imports import Describe, Import
 from workers.verbs.transfer import Assist, Transfer
+
+if TYPE_CHECKING:
+    from workers.run.requester import Requesters
 
 _log = logger(__name__)
 
@@ -144,6 +148,7 @@ class Runner:
         self._publisher = EventPublisher(settings)
         #: The settings are those of the node's start, even in a process that started later.
         self._reloads = 0
+        self._requesters: Requesters | None = None
 
     def __call__(self, job_id: str, show: ProgressView) -> str:
         """Run a job to its end or its next interruption; return the sentence of a success.
@@ -155,6 +160,7 @@ class Runner:
         """
         if self._reloads != RELOAD.count:
             self._reloads, self._settings = RELOAD.count, reloaded(self._settings)
+            self._requesters = None
         with bind(job_id=job_id):
             job, run = self._claim(job_id, new_run_id())
             with bind(attempt=str(job.attempt), **self._facts(job)):
@@ -200,6 +206,7 @@ class Runner:
         context: Context | None = None
         try:
             request = requests.parse(json.loads(job.fields["request"]))
+            self._check_requester(run, request)
             context = Context(run, request, self._settings, self._store)
             outcome = self._work(context, request)
             return self._settle(run, context, outcome)
@@ -216,7 +223,7 @@ class Runner:
         except JobCancelled:
             raise
         except Exception as error:  # any other error is the end of the job
-            if _waits_for_volume(job, error):
+            if isinstance(error, AccessUnavailable) or _waits_for_volume(job, error):
                 self._give_back_later(run, context, str(error))
                 raise Ignore from error
             raise self._fail(run, context, problem_of(error)) from None
@@ -225,6 +232,27 @@ class Runner:
             if context is not None:
                 context.close()
             run.close()
+
+    def _check_requester(self, run: Run, request: Request) -> None:
+        """Decide again about the person who requested a job, before its first run does a thing.
+
+        A later run goes on: effects may have begun.
+
+        Raises:
+            JobNotPermitted: the person may not do this any more.
+            AccessUnavailable: this cannot be decided now.
+        """
+        job = run.job
+        if not job.person or job.permitted:
+            return
+        if self._requesters is None:
+            from workers.run.requester import requesters  # noqa: PLC0415 - few jobs need it
+
+            self._requesters = requesters(self._settings, NodeStore(self._store.redis))
+        self._requesters.check(job, request)
+        with suppress(Cancelled):  # the run ends as cancelled at its first check
+            if not run.patiently(lambda: self._store.permit(job.id, run.id)):
+                raise LeaseLost("the job was taken over before its run began")
 
     def _publish(self, job: Job, snapshot: dict[str, Any], show: ProgressView) -> None:
         show(snapshot["text"])
@@ -262,11 +290,11 @@ class Runner:
             _log.warning("clean-up left to the sweep", reason=type(error).__name__)
 
     def _give_back_later(self, run: Run, context: Context | None, reason: str) -> None:
-        """Put a job back whose volume is not mounted here, once a proof has found that.
+        """Put a job back that this node cannot do now, once a proof of its volume is due.
 
-        From then on this node takes no job of the volume; before, it would take this one at once.
+        By then this node takes no job of a volume that is away; before, it would take this one.
         """
-        _log.warning("job waits for its volume", reason=reason)
+        _log.warning("job waits", reason=reason)
         if context is not None:
             context.close()
         until = time.monotonic() + self._settings.vfolder.worker.prove_seconds

@@ -16,7 +16,7 @@ from api.access.streams import PersonStreams
 from api.http import RequestContext, this_request
 from api.jobs import Jobs, JobSubmission, pointer, reports
 from api.volumes import VolumeAccess
-from backends.volumes.access import AccessRecords, KnownVFolder
+from backends.volumes.access import AccessRecords, KnownVFolder, resources_of
 from core.access import (
     ACTS,
     AccessReason,
@@ -46,7 +46,7 @@ from core.errors import (
     UnknownVolume,
     VFolderNotFound,
 )
-from core.jobs import Job, requests
+from core.jobs import Job, JobAccess, requests
 from core.names import VFolderId
 from core.settings import Settings
 
@@ -167,14 +167,15 @@ class AccessService:
         """Return whether each member of a group may make vfolders of it, or only its admins."""
         return self._table.group_creators == "members"
 
-    def claims(self, caller: Caller, record: VFolderRecord) -> PersonClaims:
-        """Return the holder of a ticket for a vfolder, short enough for a URL.
+    def claims(self, caller: Caller, record: VFolderRecord | None = None) -> PersonClaims:
+        """Return the requester of a job, or the holder of a ticket for a vfolder.
 
-        Of the groups it has those that the record names, unless a policy service looks at others.
+        For a ticket it is short enough for a URL: of the groups it has those that the record names,
+        unless a policy service looks at others.
         """
         subject, credential = caller.subject, caller.credential
         groups, admin_of = subject.groups, subject.admin_of
-        if self._table.decider == "local":
+        if record is not None and self._table.decider == "local":
             named = records.groups_of(record)
             groups, admin_of = groups & named, admin_of & named
         return PersonClaims(
@@ -400,11 +401,12 @@ class AccessService:
     def _seen(
         self, caller: Caller, rule: AccessRule, found: Iterable[FoundVFolder]
     ) -> list[FoundVFolder]:
-        role = _role(rule)
+        """Return those that the caller sees; of an act with two ends, the first need counts."""
+        first = structs.replace(rule, needs=rule.needs[:1])
         return [
             one
             for one in found
-            if not self.deciders.decide_rule(caller, rule, {role: one.resource}).hidden
+            if not self.deciders.decide_rule(caller, first, {_role(rule): one.resource}).hidden
         ]
 
     def volumes(self) -> list[str]:
@@ -487,9 +489,16 @@ class AccessService:
 
     def submit(self, caller: Caller, body: dict[str, Any], idempotency_key: str = "") -> Job:
         """Record a job that the caller requests; see `Jobs.submit`."""
-        requester = caller.subject.word
-        submission = JobSubmission(requester=requester, idempotency_key=idempotency_key)
-        return self._jobs.submit(body, submission)
+        return self._jobs.submit(body, self.submission(caller, idempotency_key=idempotency_key))
+
+    def submission(self, caller: Caller, **more: Any) -> JobSubmission:  # noqa: ANN401 - members of JobSubmission
+        """Return what is recorded of a job beside its request: who requests it, and `more`."""
+        person = self.claims(caller) if caller.subject.id else None
+        return JobSubmission(requester=caller.subject.word, person=person, **more)
+
+    def resources(self, access: JobAccess) -> dict[str, ProtectedResource]:
+        """Return by role what a job is about, as of now."""
+        return resources_of(access, self.parts.records, members_may=self.members_may_create)
 
 
 def _vfolders_of(job: Job) -> list[tuple[str, VFolderId]]:

@@ -8,10 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from api.jobs.doorbell import ringer
 from api.volumes import VolumeAccess
 from backends.retention import snapshots, trash
 from backends.volumes import operations
+from core.access import PersonClaims
 from core.cluster import NodeStore
 from core.errors import (
     InvalidParameters,
@@ -69,6 +72,14 @@ class JobSubmission:
     priority: int = PRIORITY_DEFAULT
     deadline_ms: int = 0
     retry_of: str = ""
+    #: The person who requests it: its right is decided again when the run begins.
+    person: PersonClaims | None = None
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """Return the fields of the record that no answer has."""
+        person = self.person
+        return {"person": msgspec.json.encode(person).decode()} if person else {}
 
 
 class Jobs:
@@ -120,6 +131,7 @@ class Jobs:
                 deadline_ms=submission.deadline_ms,
                 retry_of=submission.retry_of,
                 ring_again_seconds=self._settings.vfolder.jobs.ring_again_seconds,
+                extra=submission.extra,
             ),
         )
         self._events.accepted(job)

@@ -1,6 +1,15 @@
 """What routes share: the door of a request, documented routes, probes. Knows no single door."""
 
-from api.routes import described, job_answers, job_lists, parameters, probes, ticket_issue
+from api.routes import (
+    described,
+    job_answers,
+    job_lists,
+    job_reports,
+    job_retries,
+    parameters,
+    probes,
+    ticket_issue,
+)
 from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
 from api.routes.people import PeopleResource, PersonRequest, needs
@@ -21,6 +30,8 @@ __all__ = [
     "described",
     "job_answers",
     "job_lists",
+    "job_reports",
+    "job_retries",
     "make_app",
     "needs",
     "parameters",

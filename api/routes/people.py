@@ -22,13 +22,14 @@ from core.errors import (
     ConfigurationError,
     Conflict,
     Defect,
+    InvalidParameters,
     JobNotFound,
     StorageError,
     Throttled,
     Unauthenticated,
     VFolderNotFound,
 )
-from core.jobs import Job
+from core.jobs import Job, access_of, requests
 
 _RULE = "access_rule"
 #: The longest text of a path that a line of the audit log has (characters).
@@ -86,8 +87,23 @@ class PersonRequest:
         vfolder = self.found.reference if self.found else named
         return {"vfolder": vfolder, "job_id": self.path.get("job_id", "")[:NAMED_MAX] or None}
 
+    def decide_job(self, body: dict[str, Any]) -> Decision:
+        """Decide what a job does, by its request; a worker decides it again before it does it.
+
+        Raises:
+            InvalidParameters: the request is wrong, or people do not request such jobs.
+            VFolderNotFound, AccessForbidden: see `decide`.
+        """
+        access = access_of(requests.parse(body))
+        if access is None:
+            raise InvalidParameters("People do not request jobs of this verb.")
+        return self.decide(access.rule, **self.service.resources(access))
+
     def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
-        """Find the vfolder of the path, and decide the act; `fresh` reads the record's file."""
+        """Find the vfolder of the path; decide the act, unless it has another end.
+
+        `fresh` reads the record's file.
+        """
         found = self._decide_vfolder(text, fresh=fresh)
         bind_log_context(found.volume, found.vfolder)
 
@@ -98,9 +114,10 @@ class PersonRequest:
         except VFolderNotFound as error:
             self.service.note_refusal(self.caller, self.rule, error, **self._about)
             raise
-        self._resources["vfolder"] = found.resource
+        self._resources |= {self.rule.needs[0].role: found.resource, "vfolder": found.resource}
         self.found = found
-        self.decide()
+        if len(self.rule.needs) == 1:  # else the body names the other end
+            self.decide()
         return found
 
     def about_job(self, text: str) -> None:

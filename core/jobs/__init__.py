@@ -1,5 +1,6 @@
 """Jobs: record, requests, store, progress, control. Knows no queue broker and no storage."""
 
+from core.jobs.access import AccessEnd, JobAccess, access_of
 from core.jobs.control import (
     Cancelled,
     Control,
@@ -25,11 +26,13 @@ __all__ = [
     "PRIORITY_DEFAULT",
     "PRIORITY_FIRST",
     "PRIORITY_LAST",
+    "AccessEnd",
     "Cancelled",
     "Control",
     "Counter",
     "Interrupted",
     "Job",
+    "JobAccess",
     "JobSummary",
     "Lane",
     "LeaseLost",
@@ -37,6 +40,7 @@ __all__ = [
     "Released",
     "State",
     "Unattended",
+    "access_of",
     "checked_pause",
     "queue_name",
     "summary",

@@ -137,6 +137,16 @@ class Job:
         return int(text) if text else None
 
     @property
+    def person(self) -> str:
+        """Return who requested the job as JSON of `PersonClaims`; empty for the manager's."""
+        return self.fields.get("person", "")
+
+    @property
+    def permitted(self) -> bool:
+        """Return whether a run decided that its requester may do this; effects may have begun."""
+        return self.fields.get("permitted") == "1"
+
+    @property
     def cancel_requested(self) -> bool:
         """Return whether a cancel was requested."""
         return self.fields.get("cancel") == "1"

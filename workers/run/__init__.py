@@ -1,4 +1,7 @@
-"""One run of a job: context, manifest, report, node signals. Knows no verb and no Celery."""
+"""One run of a job: context, manifest, report, node signals. Knows no verb and no Celery.
+
+What needs `requester` imports it by name: it loads libraries that most runs do not need.
+"""
 
 from workers.run.context import Context, Outcome
 from workers.run.manifest import FILE_MODE, NO_ROOM, Manifest
@@ -19,4 +22,5 @@ __all__ = [
     "new_run_id",
     "own_identity",
     "reloaded",
+    "requester",
 ]

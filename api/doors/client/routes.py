@@ -29,7 +29,7 @@ blueprint = Blueprint("client", __name__)
 _UPLOAD = "/upload"
 _PEOPLE = "/v1/"
 #: What pages of `[vfolder.access] origins` may send to people's routes.
-_PEOPLE_METHODS = "GET, HEAD, POST, PATCH, DELETE"
+_PEOPLE_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _PEOPLE_HEADERS = ", ".join(
     (
         *("Authorization", "X-VFolder", "X-Request-ID", "Idempotency-Key", "Prefer"),

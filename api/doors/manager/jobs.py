@@ -5,7 +5,7 @@ import time
 from flask import Response, request
 
 from api.http import answer, no_content
-from api.jobs import MANAGER, JobSubmission, pointer, reports
+from api.jobs import MANAGER, JobSubmission
 from api.routes import (
     Resource,
     Route,
@@ -13,6 +13,7 @@ from api.routes import (
     current_door,
     job_answers,
     job_lists,
+    job_retries,
     parameters,
 )
 from api.schemas import (
@@ -52,9 +53,6 @@ _ACCEPTED = RouteAnswer(
 )
 _ACCEPTED_BGTASK = RouteAnswer(
     "Accepted; `bgtask_id` names the job.", JobDocument, headers=("Location", "Retry-After", "ETag")
-)
-_ONLY = parameters.in_query(
-    "only", "`failed` takes only the paths that failed.", type="string", enum=["failed"]
 )
 _SUBMITS = (
     VFolderNotFound,
@@ -204,7 +202,7 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     "/v1/jobs/<job_id>/retry",
     Route(
         gives={202: _ACCEPTED},
-        parameters=(_ONLY, job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
+        parameters=(job_retries.ONLY, job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
         refuses=(JobNotFound, Conflict, *_SUBMITS),
     ),
 )
@@ -216,11 +214,7 @@ def retry_job(job_id: str) -> Response:
     """
     door = current_door()
     old = door.jobs.store.get(job_id)
-    if not old.state.ended:
-        raise Conflict(
-            "The job has not ended yet; cancel it first, or wait for its end.", job_id=old.id
-        )
-    only = _only()
+    again = job_retries.request_again(old)
     submission = JobSubmission(
         requester=MANAGER,
         idempotency_key=job_answers.idempotency_key(),
@@ -228,18 +222,7 @@ def retry_job(job_id: str) -> Response:
         priority=old.priority,
         retry_of=old.id,
     )
-    again = reports.failed_request(old, door.volume_access) if only else reports.full_request(old)
     return job_answers.accepted(door.jobs.submit(again, submission))
-
-
-def _only() -> bool:
-    unknown = set(request.args) - {"only"}
-    if unknown:
-        raise pointer(min(unknown), "is not a parameter of a retry")
-    only = request.args.get("only")
-    if only not in (None, "failed"):
-        raise pointer("only", "must be failed, or left out")
-    return only == "failed"
 
 
 @blueprint.operation(

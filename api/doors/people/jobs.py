@@ -1,4 +1,6 @@
-"""Routes of a person's jobs: list, look, follow, cancel."""
+"""Routes of a person's jobs: list, look, follow, steer, retry."""
+
+from dataclasses import replace
 
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
@@ -12,18 +14,37 @@ from api.routes import (
     current_door,
     job_answers,
     job_lists,
+    job_reports,
+    job_retries,
     needs,
     parameters,
 )
-from api.schemas import JobDocument, JobLog, JobPage
-from core.errors import Defect, NotCancellable, Unavailable
+from api.schemas import Bandwidth, BandwidthBody, JobDocument, JobLog, JobPage
+from core.errors import (
+    AccessForbidden,
+    Conflict,
+    Defect,
+    KeyReused,
+    Locked,
+    NotCancellable,
+    TrashNotFound,
+    Unavailable,
+    VFolderExists,
+    VFolderNotFound,
+)
 from core.jobs import Job
 
 blueprint = PeopleResource("jobs", __name__, description="Jobs of the caller.")
 
 _FILTERS = tuple(one for one in job_lists.FILTERS if one.name != "requester")
 _REQUESTER = parameters.in_query("requester", "`me`, as without it.", type="string", enum=["me"])
-_HEADERS = ("Location", "Retry-After", "ETag")
+_ACCEPTED = {
+    202: RouteAnswer(
+        "Accepted; the body is the job.",
+        JobDocument,
+        headers=("Location", "Retry-After", "ETag"),
+    )
+}
 
 
 def job_of(asked: PersonRequest) -> Job:
@@ -100,10 +121,21 @@ def follow_my_job(asked: PersonRequest) -> Response:
 
 
 @blueprint.operation(
+    "GET",
+    "/v1/jobs/<job_id>/report",
+    replace(job_reports.REPORT, refuses=(*job_reports.REPORT.refuses, Conflict)),
+)
+@needs("jobs.read")
+def get_my_job_report(asked: PersonRequest) -> Response:
+    """Return every entry that failed in a job; see the same route of the manager door."""
+    return job_reports.report_of(job_of(asked))
+
+
+@blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/cancel",
     Route(
-        gives={202: RouteAnswer("Accepted; the body is the job.", JobDocument, headers=_HEADERS)},
+        gives=_ACCEPTED,
         parameters=(job_answers.PREFER,),
         refuses=(NotCancellable,),
     ),
@@ -112,3 +144,74 @@ def follow_my_job(asked: PersonRequest) -> Response:
 def cancel_my_job(asked: PersonRequest) -> Response:
     """Cancel a job; see the same route of the manager door."""
     return job_answers.accepted(current_door().jobs.cancel(job_of(asked).id))
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/jobs/<job_id>/pause",
+    Route(gives=_ACCEPTED, parameters=(job_answers.PREFER,), refuses=(Conflict,)),
+)
+@needs("jobs.steer")
+def pause_my_job(asked: PersonRequest) -> Response:
+    """Pause a job: it keeps its progress and continues after `resume`."""
+    return job_answers.accepted(current_door().jobs.store.pause(job_of(asked).id))
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/jobs/<job_id>/resume",
+    Route(gives=_ACCEPTED, parameters=(job_answers.PREFER,), refuses=(Conflict,)),
+)
+@needs("jobs.steer")
+def resume_my_job(asked: PersonRequest) -> Response:
+    """Let a paused job continue."""
+    return job_answers.accepted(current_door().jobs.store.pause(job_of(asked).id, resume=True))
+
+
+@blueprint.operation(
+    "PUT",
+    "/v1/jobs/<job_id>/bandwidth",
+    Route(
+        takes=BandwidthBody,
+        gives=_ACCEPTED,
+        parameters=(job_answers.PREFER,),
+        refuses=(Conflict,),
+    ),
+)
+@needs("jobs.steer")
+def set_my_job_bandwidth(body: Bandwidth, asked: PersonRequest) -> Response:
+    """Limit the bandwidth of one job; null lifts the limit. It applies at the next heartbeat."""
+    store = current_door().jobs.store
+    return job_answers.accepted(store.set_pace(job_of(asked).id, body.bytes_per_second))
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/jobs/<job_id>/retry",
+    Route(
+        gives=_ACCEPTED,
+        parameters=(job_retries.ONLY, job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
+        refuses=(
+            *(Conflict, VFolderNotFound, TrashNotFound, VFolderExists, Locked),
+            *(KeyReused, AccessForbidden),
+        ),
+    ),
+)
+@needs("jobs.steer")
+def retry_my_job(asked: PersonRequest) -> Response:
+    """Request an ended job again, as a new job of the caller that is linked by `retry_of`.
+
+    What the job does is decided as if the caller requested it for the first time. With
+    `?only=failed` the new job has only those paths of a `delete-files` that failed.
+    """
+    old = job_of(asked)
+    again = job_retries.request_again(old)
+    asked.decide_job(again)
+    submission = asked.service.submission(
+        asked.caller,
+        idempotency_key=job_answers.idempotency_key(),
+        label=old.fields.get("label", ""),
+        priority=old.priority,
+        retry_of=old.id,
+    )
+    return job_answers.accepted(current_door().jobs.submit(again, submission))

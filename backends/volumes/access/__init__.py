@@ -5,5 +5,13 @@ Modules that need `subjects` import it by name: it loads libraries that most pro
 
 from backends.volumes.access.access_records import AccessRecords, KnownVFolder
 from backends.volumes.access.cluster_volumes import ClusterVolumes, OnVolume
+from backends.volumes.access.job_resources import resources_of
 
-__all__ = ["AccessRecords", "ClusterVolumes", "KnownVFolder", "OnVolume", "subjects"]
+__all__ = [
+    "AccessRecords",
+    "ClusterVolumes",
+    "KnownVFolder",
+    "OnVolume",
+    "resources_of",
+    "subjects",
+]

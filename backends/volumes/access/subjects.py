@@ -18,7 +18,15 @@ from backends.entries import RecordChanged, access_files
 from backends.volumes.access.cluster_volumes import OnVolume
 from backends.volumes.access.subject_index import IndexView, SubjectIndex
 from backends.volumes.registry import Volumes
-from core.access import AccessChange, RecordForged, Seals, Subject, SubjectRecord, records
+from core.access import (
+    AccessChange,
+    PersonClaims,
+    RecordForged,
+    Seals,
+    Subject,
+    SubjectRecord,
+    records,
+)
 from core.access import keys as api_keys
 from core.access.keys import ApiKey, HeldKey
 from core.errors import StorageError
@@ -104,6 +112,26 @@ class SubjectStore:
             admin_of=subject.admin_of | index.admin_of.get(subject.id, frozenset()),
             blocked=record is not None and record.blocked,
         )
+
+    def as_of_now(self, claims: PersonClaims) -> Subject:
+        """Return the requester of a job with its present groups; a revoked key blocks it.
+
+        Of its groups at the submission, those count that are not kept here: tokens said them.
+        """
+        kind, _, identity = claims.sub.partition(":")
+        user = UUID(identity)
+        subject = Subject(kind="operator" if kind == "operator" else "user", id=user)
+        if claims.cid.startswith("key:"):
+            held = self.held_key(claims.cid.removeprefix("key:"))
+            if held is None or held.user.id != user or held.key.revoked_at is not None:
+                return structs.replace(subject, blocked=True)
+        kept = {group for group in {*claims.groups, *claims.admin_of} if self._is_kept(group)}
+        groups, admin_of = frozenset(claims.groups) - kept, frozenset(claims.admin_of) - kept
+        return self.completed(structs.replace(subject, groups=groups, admin_of=admin_of))
+
+    def _is_kept(self, group: UUID) -> bool:
+        record = self.read(group)
+        return record is not None and record.members_kept
 
     def note_use(self, held: HeldKey, now: float, address: str) -> None:
         """Write the last use of a key in the background, where the last one is a minute ago.

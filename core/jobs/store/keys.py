@@ -51,6 +51,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "pace": (),
     "pause": (*_WAKE, "seq"),
     "pause_volume": _ADMIT,
+    "permit": (),
     "proceed": _WAKE,
     "reap": _SETTLE,
     "refuse": _SETTLE,

@@ -165,6 +165,10 @@ class JobStore:
         keys = keys_of("claim", job, of_run("", node))
         return str(self._call("claim", keys, job, run, node, int(lease_seconds * 1000), process)[0])
 
+    def permit(self, job: str, run: str) -> bool:
+        """Note that the requester may do what the job does; False when another run holds it."""
+        return bool(self._call("permit", keys_of("permit", job), job, run)[0] == "ok")
+
     def running_on(self, node: str) -> list[tuple[str, str, str]]:
         """Return the jobs that a node holds, each with its run and process."""
         ids = cast("set[str]", self.redis.smembers(f"{PREFIX}on:{node}"))

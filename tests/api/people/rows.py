@@ -147,7 +147,20 @@ ROWS = (
     Row("GET", "/v1/jobs/{job}", "ro", (200,), scope="jobs"),
     Row("GET", "/v1/jobs/{job}/log", "ro", (200,), scope="jobs"),
     Row("GET", "/v1/jobs/{job}/events", "ro", (200,), scope="jobs"),
+    Row("GET", "/v1/jobs/{job}/report", "ro", (200,), scope="jobs"),
     Row("POST", "/v1/jobs/{job}/cancel", "owner", (409,), scope="jobs"),
+    Row("POST", "/v1/jobs/{job}/pause", "owner", (409,), scope="jobs"),
+    Row("POST", "/v1/jobs/{job}/resume", "owner", (409,), scope="jobs"),
+    Row(
+        "PUT",
+        "/v1/jobs/{job}/bandwidth",
+        "owner",
+        (409,),
+        {"bytes_per_second": 1000},
+        scope="jobs",
+    ),
+    # The job removes an entry that is not there, so that a second one changes nothing either.
+    Row("POST", "/v1/jobs/{job}/retry", "owner", (202,), scope="jobs"),
 )
 #: Routes that another test walks: the upload of a subject is for no other one, and the cookie of a
 #: sign-in would count for the requests after it.

@@ -103,6 +103,7 @@ class Office:
             if self.store.claim(job, "r", "n", 60, "p") == "ok":
                 self.store.heartbeat(self.store.get(job), "r", 60, "{}")
                 self.store.set_pace(job, 7)
+                self.store.permit(job, "r")
                 self.leave(job, number)
 
     def leave(self, job: str, number: int) -> None:

@@ -1,0 +1,85 @@
+"""The person who requested a job: may it still do what the job does? Decided before any effect.
+
+The door decided when the job was submitted. A job may wait for long, so its first run decides
+again, by the records and groups as they are then. The scopes of the credential counted at the door.
+"""
+
+import msgspec
+
+from backends.volumes.access import AccessRecords, ClusterVolumes, resources_of
+from backends.volumes.access.subjects import SubjectStore
+from core.access import (
+    ACTS,
+    AccessCache,
+    Caller,
+    CredentialFacts,
+    Deciders,
+    Decision,
+    PersonClaims,
+    Scope,
+)
+from core.cluster import NodeStore
+from core.errors import AccessUnavailable, JobNotPermitted, StorageError
+from core.jobs import Job, JobAccess, access_of
+from core.jobs.requests import Request
+from core.redis import Database, connect
+from core.settings import AccessTable, Settings
+
+_REFUSED = "Who requested the job may not do this any more; nothing was done."
+#: The door compared the scopes of the credential with the act.
+_ALL_SCOPES = frozenset(Scope)
+
+
+class Requesters:
+    """Decisions about requesters, for one process of a worker; made after the fork."""
+
+    def __init__(self, settings: Settings, table: AccessTable, nodes: NodeStore) -> None:
+        volumes, cache = ClusterVolumes(settings, nodes), AccessCache(settings)
+        self._records = AccessRecords(settings, volumes, cache)
+        self._deciders = Deciders(table, settings.directory, cache)
+        self._members_may = table.group_creators == "members"
+        self._subjects = SubjectStore(
+            table.home_volume(settings.volume),
+            settings.seal_secrets,
+            volumes,
+            connect(settings, Database.LIVE),
+        )
+
+    def check(self, job: Job, request: Request) -> None:
+        """Refuse a job whose requester may not do this now.
+
+        Raises:
+            JobNotPermitted: it lost the permission, is blocked, or its key was revoked.
+            AccessUnavailable: this cannot be decided now.
+        """
+        access = access_of(request)
+        if access is None:
+            raise JobNotPermitted(_REFUSED)
+        claims = msgspec.json.decode(job.person, type=PersonClaims)
+        try:
+            decision = self._decided(claims, access)
+        except StorageError as error:
+            if not error.retriable:
+                raise
+            raise AccessUnavailable(f"Access cannot be decided: {error.detail}") from error
+        if not decision.allowed:
+            raise JobNotPermitted(_REFUSED)
+
+    def _decided(self, claims: PersonClaims, access: JobAccess) -> Decision:
+        subject = self._subjects.as_of_now(claims)
+        credential = CredentialFacts(kind="ticket", id=claims.cid, scopes=_ALL_SCOPES)
+        resources = resources_of(access, self._records, members_may=self._members_may)
+        caller = Caller(subject=subject, credential=credential)
+        return self._deciders.decide_rule(caller, ACTS[access.rule], resources)
+
+
+def requesters(settings: Settings, nodes: NodeStore) -> Requesters:
+    """Return what decides about requesters.
+
+    Raises:
+        JobNotPermitted: this node has no table [vfolder.access], so it permits people nothing.
+    """
+    table = settings.vfolder.access
+    if table is None:
+        raise JobNotPermitted("This node does nothing for people: it has no [vfolder.access].")
+    return Requesters(settings, table, nodes)
