@@ -95,12 +95,12 @@ def _ask(port: int, ask: Callable[[], bytes], seconds: float) -> list[float]:
         buffer = bytearray(1 << 20)
         while (began := time.monotonic()) < deadline:
             connection.sendall(ask())
-            _answer(connection, buffer)
+            answer(connection, buffer)
             times.append(time.monotonic() - began)
     return times
 
 
-def _answer(connection: socket.socket, buffer: bytearray) -> None:
+def answer(connection: socket.socket, buffer: bytearray) -> None:
     """Read one answer; it must be a success with a length."""
     size = 0
     while (end := buffer.find(b"\r\n\r\n", 0, size)) < 0:

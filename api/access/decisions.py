@@ -265,20 +265,22 @@ class AccessService:
         """
         from core.access.audit import entry_of  # noqa: PLC0415 - most doors do not need it
 
-        entry = entry_of(
-            caller,
-            rule.name,
-            "allowed",
-            need=decision.needed.word,
-            have=decision.permission.word,
-            via=decision.via,
-            decider=decision.decider,
-            **about,
-        )
+        def entry() -> Any:  # noqa: ANN401 - AuditEntry, which is loaded late
+            return entry_of(
+                caller,
+                rule.name,
+                "allowed",
+                need=decision.needed.word,
+                have=decision.permission.word,
+                via=decision.via,
+                decider=decision.decider,
+                **about,
+            )
+
         if rule.name in OPENINGS:
             self._openings.add(entry)
         elif not rule.name.endswith(_LOOKS):
-            self.parts.audit.write(entry)
+            self.parts.audit.write(entry())
 
     def note_refusal(
         self,

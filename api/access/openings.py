@@ -1,7 +1,8 @@
 """Lines of the audit log about allowed openings, written by one thread behind the answers.
 
 A line costs more than a small file: a lock that all processes share, and a call to the store. A
-change waits for its line; an opening need not. A process that is killed loses those of a moment.
+change waits for its line; an opening need not, and those of a moment share both. A process that is
+killed loses the lines of a moment.
 """
 
 import atexit
@@ -18,23 +19,26 @@ _log = logger(__name__)
 WAITING_MAX = 10_000
 #: How often the thread looks (seconds). To wake it for each line would cost as much as a file.
 LOOK_SECONDS = 0.05
+#: Most lines of one write: other processes wait for its lock.
+BATCH_MAX = 500
 
 
 class Openings:
     """The lines of one process; the thread starts with the first one. Safe for threads."""
 
-    def __init__(self, write: Callable[[Any], object]) -> None:
+    def __init__(self, write: Callable[..., object]) -> None:
+        """Write entries by `write`, which takes any number of them, in their order."""
         self._write = write
-        self._waiting: deque[Any] = deque()
+        self._waiting: deque[Callable[[], Any]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, entry: object) -> None:
-        """Write an entry soon; at once where too many wait."""
+    def add(self, make: Callable[[], Any]) -> None:
+        """Write the entry that `make` returns soon; at once where too many wait."""
         if len(self._waiting) >= WAITING_MAX:
-            self._write(entry)
+            self._write(make())
             return
-        self._waiting.append(entry)
+        self._waiting.append(make)
         if self._thread is None:
             self._start()
 
@@ -54,9 +58,17 @@ class Openings:
         """Write what waits."""
         while self._waiting:
             with self._lock:
-                entry = self._waiting.popleft() if self._waiting else None
-            try:
-                if entry is not None:
-                    self._write(entry)
-            except Exception:  # noqa: BLE001 - one line must not end the thread of all others
+                count = min(len(self._waiting), BATCH_MAX)
+                batch = [self._waiting.popleft() for _ in range(count)]
+                if not self._wrote(batch):
+                    for make in batch:  # a defect in one line must not end the others
+                        self._wrote([make])
+
+    def _wrote(self, batch: list[Callable[[], Any]]) -> bool:
+        try:
+            self._write(*(make() for make in batch))
+        except Exception:  # noqa: BLE001 - the thread goes on for all others
+            if len(batch) == 1:
                 _log.exception("line of an opening lost")
+            return False
+        return True

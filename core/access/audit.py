@@ -18,7 +18,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -45,6 +45,12 @@ STORE_PAUSE_SECONDS = 10.0
 DAY_SECONDS = 86_400.0
 _FILE = re.compile(r"\d{4}-\d{2}-\d{2}\.jsonl")
 _MODE, _DIRECTORY_MODE = 0o600, 0o700
+#: Adds lines to the stream: ARGV[1] is how many it keeps, the others are the lines.
+_COPY = """
+for at = 2, #ARGV do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'line', ARGV[at])
+end
+"""
 _log = logger(__name__)
 
 
@@ -126,23 +132,27 @@ class AuditLog:
             AccessUnavailable: it cannot be written; so the change must not be made.
         """
         try:
-            line = self._append(entry)
+            lines = self._append([entry])
         except OSError as error:
             _log.error("audit line not written", act=entry.act, reason=error.strerror)
             raise AccessUnavailable(
                 "The audit log cannot be written, so nothing changes."
             ) from None
-        self._copy(line)
+        self._copy(lines)
 
-    def note(self, entry: AuditEntry) -> None:
-        """Write the line of a refusal or of an opening; a failure is counted, not raised."""
+    def note(self, *entries: AuditEntry) -> None:
+        """Write the lines of refusals or of openings; a failure is counted, not raised.
+
+        Costs one lock, one write and one call to the store, however many they are.
+        """
         try:
-            line = self._append(entry)
+            lines = self._append(entries)
         except OSError as error:
-            self._on_lost()
-            _log.error("audit line lost", act=entry.act, reason=error.strerror)
+            for entry in entries:
+                self._on_lost()
+                _log.error("audit line lost", act=entry.act, reason=error.strerror)
             return
-        self._copy(line)
+        self._copy(lines)
 
     def recent(self, limit: int, before: str = "+") -> list[tuple[str, dict[str, Any]]]:
         """Return the newest lines of all nodes, newest first, each with its cursor.
@@ -158,7 +168,7 @@ class AuditLog:
         found: Any = self._client.xrevrange(STREAM_KEY, end, "-", count=limit)
         return [(cursor, msgspec.json.decode(fields["line"])) for cursor, fields in found]
 
-    def _append(self, entry: AuditEntry) -> bytes:
+    def _append(self, entries: Sequence[AuditEntry]) -> list[bytes]:
         with self._thread, _locked(self._directory):
             now = self._clock()
             name = f"{moment(now)[:10]}.jsonl"
@@ -167,16 +177,15 @@ class AuditLog:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
             try:
                 end = self._end_of(descriptor, name, new=new)
-                line = _line(entry, now, end.digest)
-                _write_all(descriptor, line, end.size)
+                lines, digest = _chained(entries, now, end.digest)
+                _write_all(descriptor, b"".join(lines), end.size)
                 found = os.fstat(descriptor)
-                digest = _digest(line[:-1])
                 self._end = _End(name, found.st_ino, found.st_size, digest)
             finally:
                 os.close(descriptor)
             if new:
                 self._remove_old(now)
-        return line
+        return lines
 
     def _end_of(self, descriptor: int, name: str, *, new: bool) -> "_End":
         """Return where the file ends, and the digest of the line before the next one."""
@@ -200,14 +209,13 @@ class AuditLog:
             if path.stem < oldest:
                 path.unlink(missing_ok=True)
 
-    def _copy(self, line: bytes) -> None:
-        """Put the line into the store; the files are the log, so a failure changes nothing."""
-        if self._client is None or time.monotonic() < self._store_pause_ends:
+    def _copy(self, lines: Sequence[bytes]) -> None:
+        """Put lines into the store; the files are the log, so a failure changes nothing."""
+        if self._client is None or not lines or time.monotonic() < self._store_pause_ends:
             return
+        arguments = [self._table.audit_recent, *(line[:-1] for line in lines)]
         try:
-            self._client.xadd(
-                STREAM_KEY, {"line": line[:-1]}, maxlen=self._table.audit_recent, approximate=True
-            )
+            self._client.eval(_COPY, 1, STREAM_KEY, *arguments)
         except redis.RedisError:
             self._store_pause_ends = time.monotonic() + STORE_PAUSE_SECONDS
 
@@ -303,28 +311,33 @@ def _locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _line(entry: AuditEntry, now: float, prev: str) -> bytes:
-    line = _encoded(entry, now, prev)
-    if len(line) > LINE_MAX_BYTES:
-        line = _encoded(structs.replace(entry, before=None, after="too long"), now, prev)
-    return line
+def _chained(entries: Sequence[AuditEntry], now: float, prev: str) -> tuple[list[bytes], str]:
+    """Return the lines of entries after a line with the digest `prev`, and the last digest."""
+    at, lines = moment(now), []
+    for entry in entries:
+        line = _encoded(entry, at, prev)
+        if len(line) > LINE_MAX_BYTES:
+            line = _encoded(structs.replace(entry, before=None, after="too long"), at, prev)
+        lines.append(line)
+        prev = _digest(line[:-1])
+    return lines, prev
 
 
-def _encoded(entry: AuditEntry, now: float, prev: str) -> bytes:
-    members = {"at": moment(now), **msgspec.to_builtins(entry), "prev": prev}
-    return msgspec.json.encode(members) + b"\n"
+def _encoded(entry: AuditEntry, at: str, prev: str) -> bytes:
+    members = msgspec.json.encode(entry)[1:-1]  # never empty: each entry has an act
+    return b'{"at":"%b",%b,"prev":"%b"}\n' % (at.encode(), members, prev.encode())
 
 
-def _write_all(descriptor: int, line: bytes, size: int) -> None:
-    """Append a line, or leave the file as it was.
+def _write_all(descriptor: int, text: bytes, size: int) -> None:
+    """Append whole lines, or leave the file as it was.
 
     Raises:
         OSError: there is no space, or the file system fails.
     """
     written = 0
     try:
-        while written < len(line):
-            written += os.write(descriptor, line[written:])
+        while written < len(text):
+            written += os.write(descriptor, text[written:])
     except OSError:
         if written:
             os.ftruncate(descriptor, size)

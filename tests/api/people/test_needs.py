@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from functools import partial
 from io import FileIO
 from itertools import product
 from pathlib import Path
@@ -288,34 +289,37 @@ def test_lines_of_openings_are_written_in_order_and_not_without_bound(
     monkeypatch.setattr(openings, "WAITING_MAX", 3)
     begun, goes_on, written = threading.Event(), threading.Event(), []
 
-    def write(entry: object) -> None:
-        if entry == 0:
+    def write(*entries: object) -> None:
+        if entries == (0,):
             begun.set()
             goes_on.wait(60)
-        written.append(entry)
+        written.append(entries)
 
     lines = Openings(write)
-    lines.add(0)
+    lines.add(lambda: 0)
     assert begun.wait(60)
     for number in range(1, 4):
-        lines.add(number)
-    lines.add("one too many")
-    assert written == ["one too many"]
+        lines.add(partial(int, number))
+    lines.add(lambda: "one too many")
+    assert written == [("one too many",)]
     goes_on.set()
-    wait_for(lambda: written[1:] == [0, 1, 2, 3])
+    wait_for(lambda: written[1:] == [(0,), (1, 2, 3)])
 
 
 def test_a_line_that_cannot_be_written_ends_no_other() -> None:
     written: list[object] = []
 
-    def write(entry: object) -> None:
-        if entry == 0:
+    def write(*entries: object) -> None:
+        if 0 in entries:
             raise ValueError("a defect")
-        written.append(entry)
+        written.extend(entries)
+
+    def unknown() -> object:
+        raise KeyError("via")
 
     lines = Openings(write)
-    for number in range(3):
-        lines.add(number)
+    for make in (lambda: 0, lambda: 1, unknown, lambda: 2):
+        lines.add(make)
     wait_for(lambda: written == [1, 2], 60)
-    lines.add(3)
+    lines.add(lambda: 3)
     wait_for(lambda: written == [1, 2, 3], 60)

@@ -74,6 +74,23 @@ def test_the_chain_goes_on_over_days_and_old_files_go(tmp_path: Path) -> None:
     assert verify(tmp_path / "audit") == (8, [])
 
 
+def test_lines_of_a_moment_are_one_write_of_the_chain(tmp_path: Path, valkey: Valkey) -> None:
+    """Openings are many; each lock, write and call to the store is for all of a moment."""
+    with valkey.client() as client:
+        client.flushdb()
+        log = AuditLog(tmp_path, TABLE, client, clock=lambda: NOW)
+        other = AuditLog(tmp_path, TABLE, clock=lambda: NOW)
+        log.write(change(0))
+        log.note(*map(change, range(1, 40)))
+        other.write(change(40))
+        log.note(change(41))
+        log.note()
+        recent = [line["after"]["number"] for _, line in log.recent(100)]
+    assert [line["after"]["number"] for line in lines(tmp_path)] == list(range(42))
+    assert verify(tmp_path / "audit") == (42, [])
+    assert recent == [41, *range(39, -1, -1)]
+
+
 def test_each_changed_byte_breaks_the_chain(tmp_path: Path) -> None:
     log = AuditLog(tmp_path, TABLE, clock=lambda: NOW)
     for number in range(3):
