@@ -213,7 +213,7 @@ class AuditLog:
         """Put lines into the store; the files are the log, so a failure changes nothing."""
         if self._client is None or not lines or time.monotonic() < self._store_pause_ends:
             return
-        arguments = [self._table.audit_recent, *(line[:-1] for line in lines)]
+        arguments: list[bytes | int] = [self._table.audit_recent, *(line[:-1] for line in lines)]
         try:
             self._client.eval(_COPY, 1, STREAM_KEY, *arguments)
         except redis.RedisError:
