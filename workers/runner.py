@@ -245,14 +245,29 @@ class Runner:
         job = run.job
         if not job.person or job.permitted:
             return
+        self._people().check(job, request)
+        with suppress(Cancelled):  # the run ends as cancelled at its first check
+            if not run.patiently(lambda: self._store.permit(job.id, run.id)):
+                raise LeaseLost("the job was taken over before its run began")
+
+    def _name_made(self, run: Run, request: Request) -> None:
+        """Give the vfolder that a job made the name that its requester chose.
+
+        The vfolder is there, whatever becomes of its name.
+        """
+        if not run.job.new_name:
+            return
+        try:
+            self._people().name_made(run.job, request)
+        except StorageError as error:
+            _log.warning("new vfolder has no name", reason=error.detail)
+
+    def _people(self) -> "Requesters":
         if self._requesters is None:
             from workers.run.requester import requesters  # noqa: PLC0415 - few jobs need it
 
             self._requesters = requesters(self._settings, NodeStore(self._store.redis))
-        self._requesters.check(job, request)
-        with suppress(Cancelled):  # the run ends as cancelled at its first check
-            if not run.patiently(lambda: self._store.permit(job.id, run.id)):
-                raise LeaseLost("the job was taken over before its run began")
+        return self._requesters
 
     def _publish(self, job: Job, snapshot: dict[str, Any], show: ProgressView) -> None:
         show(snapshot["text"])
@@ -264,7 +279,9 @@ class Runner:
         try:
             context.run.check()
             with _released_while_store_is_away(), _volume_loss_detected(context):
-                return _on_its_volume(context, verb())
+                outcome = _on_its_volume(context, verb())
+            self._name_made(context.run, request)
+            return outcome  # noqa: TRY300 - its failures are those of the verb
         except Cancelled:
             self._undo(context, verb)
             return Outcome("cancelled", state=State.CANCELLED)

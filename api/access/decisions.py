@@ -160,7 +160,10 @@ class AccessService:
     @property
     def features(self) -> list[str]:
         """Return what this server can do for people."""
-        return ["entries", "grants", "jobs", "tickets", "uploads", "vfolders"]
+        return [
+            *("copies", "entries", "grants", "jobs", "ownership", "snapshots", "tickets"),
+            *("uploads", "vfolders"),
+        ]
 
     @property
     def members_may_create(self) -> bool:
@@ -489,9 +492,12 @@ class AccessService:
         places = [(volume, vfolder.id) for volume, vfolder in _vfolders_of(job)]
         return covers_places(caller.credential, places)
 
-    def submit(self, caller: Caller, body: dict[str, Any], idempotency_key: str = "") -> Job:
-        """Record a job that the caller requests; see `Jobs.submit`."""
-        return self._jobs.submit(body, self.submission(caller, idempotency_key=idempotency_key))
+    def submit(
+        self, caller: Caller, body: dict[str, Any], idempotency_key: str = "", **more: str
+    ) -> Job:
+        """Record a job that the caller requests, with `more` members; see `Jobs.submit`."""
+        submission = self.submission(caller, idempotency_key=idempotency_key, **more)
+        return self._jobs.submit(body, submission)
 
     def submission(self, caller: Caller, **more: Any) -> JobSubmission:  # noqa: ANN401 - members of JobSubmission
         """Return what is recorded of a job beside its request: who requests it, and `more`."""

@@ -74,12 +74,15 @@ class JobSubmission:
     retry_of: str = ""
     #: The person who requests it: its right is decided again when the run begins.
     person: PersonClaims | None = None
+    #: The name of the vfolder that the job makes; empty for none.
+    new_name: str = ""
 
     @property
     def extra(self) -> dict[str, str]:
         """Return the fields of the record that no answer has."""
-        person = self.person
-        return {"person": msgspec.json.encode(person).decode()} if person else {}
+        person = msgspec.json.encode(self.person).decode() if self.person else ""
+        fields = {"person": person, "new_name": self.new_name}
+        return {name: text for name, text in fields.items() if text}
 
 
 class Jobs:

@@ -40,14 +40,14 @@ _VERSION_DIGITS_MAX = 18
 
 def accepted(job: Job) -> Response:
     """Return 202 with the job, its address and when to look again."""
-    response = _document(_ended_within(job, _wait_seconds()), 202)
+    response = _document(ended_within(job, _wait_seconds()), 202)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
 
 
 def current(job: Job) -> Response:
     """Return the present state of the job, or 304; it may wait for its end first."""
-    job = _ended_within(job, _wait_seconds())
+    job = ended_within(job, _wait_seconds())
     if ranges.client_has(job.etag):
         headers = {"ETag": job.etag, "Cache-Control": "no-store"}
         if not job.state.ended:
@@ -119,7 +119,7 @@ def _last_event_id() -> int:
     return int(text) if known else -1
 
 
-def _ended_within(job: Job, seconds: float) -> Job:
+def ended_within(job: Job, seconds: float) -> Job:
     """Return the job when it has ended or the time is over; at once when too many callers wait."""
     try:
         return current_door().live.wait(job.id, seconds) if seconds else job

@@ -11,6 +11,7 @@ from functools import wraps
 from typing import Any
 
 from flask import Response
+from msgspec import structs
 
 from api.access import OPENINGS, AccessService, FoundVFolder, open_answer
 from api.http import this_request
@@ -98,6 +99,15 @@ class PersonRequest:
         if access is None:
             raise InvalidParameters("People do not request jobs of this verb.")
         return self.decide(access.rule, **self.service.resources(access))
+
+    def other_end(self, text: str) -> FoundVFolder:
+        """Return the vfolder that the body names as the target, where the caller sees it.
+
+        Raises:
+            VFolderNotFound, AmbiguousReference: see `AccessService.find`.
+        """
+        rule = structs.replace(self.rule, needs=self.rule.needs[1:])
+        return self.service.find(self.caller, rule, text)
 
     def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
         """Find the vfolder of the path; decide the act, unless it has another end.

@@ -1,6 +1,13 @@
 """The shapes of requests and answers, the source of OpenAPI. Knows no store and no route."""
 
-from api.schemas import artifact_registries, artifact_storages, bodies, credentials, people
+from api.schemas import (
+    artifact_registries,
+    artifact_storages,
+    bodies,
+    credentials,
+    people,
+    people_jobs,
+)
 from api.schemas.bgtasks import CloneVFolder, CloneVFolderBody, DeleteEntries, DeleteEntriesBody
 from api.schemas.bodies import Body
 from api.schemas.files import (
@@ -155,4 +162,5 @@ __all__ = [
     "bodies",
     "credentials",
     "people",
+    "people_jobs",
 ]

@@ -168,13 +168,10 @@ class UsageBody(JobBody):
     vfolder = VFolderField("vfolder")
 
 
-class TransferBody(JobBody):
-    """Copy a vfolder, or a path in it, into another vfolder, on any volume."""
+class TransferTerms(ma.Schema):
+    """What of the source comes to which place, and what becomes of entries that are there."""
 
-    source = VFolderField("source")
     source_path = PathField("source_path", load_default=lambda: VFolderPath(()))
-    target = VFolderField("target")
-    target_volume = _target_volume()
     target_path = PathField("target_path", load_default=lambda: VFolderPath(()))
     filters = fields.List(
         fields.String(validate=validate.And(validate.Length(1, RULE_LENGTH_MAX), _rule)),
@@ -217,6 +214,14 @@ class TransferBody(JobBody):
         },
     )
     strict = _flag(_STRICT)
+
+
+class TransferBody(TransferTerms, JobBody):
+    """Copy a vfolder, or a path in it, into another vfolder, on any volume."""
+
+    source = VFolderField("source")
+    target = VFolderField("target")
+    target_volume = _target_volume()
 
 
 class RestoreBody(JobBody):
@@ -330,9 +335,12 @@ class AnyJobBody(Body):
     def _make(self, data: Mapping[str, Any], **_: Any) -> JobOrder:  # noqa: ANN401 - marshmallow's hook
         loaded = VERB_BODIES[data["verb"]]().load(data)
         about = {name: loaded.pop(name) for name in _ABOUT}
-        return JobOrder(
-            request={name: _text_form(value) for name, value in loaded.items()}, **about
-        )
+        return JobOrder(request=plain_request(loaded), **about)
+
+
+def plain_request(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a request as JSON has them: ids and paths as text."""
+    return {name: _text_form(value) for name, value in loaded.items()}
 
 
 def _text_form(value: Any) -> Any:  # noqa: ANN401 - what a field made

@@ -152,6 +152,10 @@ class VFolderDocument(ma.Schema):
     usage = fields.Nested(UsageDocument)
     revision = fields.Integer()
     capabilities = fields.List(fields.String())
+    next_owner = fields.String(
+        allow_none=True,
+        metadata={"description": "Which user or group it was offered; null for all but the owner."},
+    )
     links_to = fields.Dict(keys=fields.String(), values=fields.String())
 
 

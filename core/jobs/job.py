@@ -142,6 +142,11 @@ class Job:
         return self.fields.get("person", "")
 
     @property
+    def new_name(self) -> str:
+        """Return the name of the vfolder that the job makes; empty for none."""
+        return self.fields.get("new_name", "")
+
+    @property
     def permitted(self) -> bool:
         """Return whether a run decided that its requester may do this; effects may have begun."""
         return self.fields.get("permitted") == "1"

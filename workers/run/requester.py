@@ -1,10 +1,13 @@
-"""The person who requested a job: may it still do what the job does? Decided before any effect.
+"""The person who requested a job: may it still do what the job does? And the name that it chose.
 
 The door decided when the job was submitted. A job may wait for long, so its first run decides
 again, by the records and groups as they are then. The scopes of the credential counted at the door.
 """
 
+import time
+
 import msgspec
+from msgspec import structs
 
 from backends.volumes.access import AccessRecords, ClusterVolumes, resources_of
 from backends.volumes.access.subjects import SubjectStore
@@ -22,6 +25,7 @@ from core.cluster import NodeStore
 from core.errors import AccessUnavailable, JobNotPermitted, StorageError
 from core.jobs import Job, JobAccess, access_of
 from core.jobs.requests import Request
+from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
 
@@ -31,7 +35,7 @@ _ALL_SCOPES = frozenset(Scope)
 
 
 class Requesters:
-    """Decisions about requesters, for one process of a worker; made after the fork."""
+    """Decisions about requesters, and records of what they make, for one process of a worker."""
 
     def __init__(self, settings: Settings, table: AccessTable, nodes: NodeStore) -> None:
         volumes, cache = ClusterVolumes(settings, nodes), AccessCache(settings)
@@ -64,6 +68,26 @@ class Requesters:
             raise AccessUnavailable(f"Access cannot be decided: {error.detail}") from error
         if not decision.allowed:
             raise JobNotPermitted(_REFUSED)
+
+    def name_made(self, job: Job, request: Request) -> None:
+        """Write the record of the vfolder that a job made: its name, and who made it.
+
+        A record that is there stays, so a second run of the job changes nothing.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        volume, _, text = request.makes()[0].partition("/")
+        known = self._records.read(volume, VFolderId.parse(text))
+        if known.record.revision:
+            return
+        who = job.fields.get("requester", "")
+        self._records.change(
+            known,
+            lambda record: structs.replace(
+                record, name=job.new_name, created_at=time.time(), created_by=who
+            ),
+        )
 
     def _decided(self, claims: PersonClaims, access: JobAccess) -> Decision:
         subject = self._subjects.as_of_now(claims)

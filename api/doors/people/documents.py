@@ -6,7 +6,7 @@ from flask import Response
 
 from api.access import FoundVFolder
 from api.http import answer
-from core.access import Decision, Grant
+from core.access import Decision, Grant, Permission
 from core.names import moment_or_none
 
 _MOMENTS = ("created", "modified")
@@ -30,6 +30,7 @@ def vfolder_document(
     record = found.record
     reference = found.reference
     base = f"/v1/vfolders/{reference}"
+    owns = decision.permission is Permission.OWNER
     return {
         "id": str(record.id),
         "volume": record.volume,
@@ -51,6 +52,7 @@ def vfolder_document(
         "links": sum(link.revoked_at is None for link in record.links),
         "expires_at": moment_or_none(record.expires_at),
         "trashed": bool(found.trash),
+        "next_owner": (record.next_owner or None) if owns else None,
         "revision": record.revision,
         "links_to": {
             "entries": f"{base}/entries",

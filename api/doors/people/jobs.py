@@ -213,5 +213,6 @@ def retry_my_job(asked: PersonRequest) -> Response:
         label=old.fields.get("label", ""),
         priority=old.priority,
         retry_of=old.id,
+        new_name=old.new_name,
     )
     return job_answers.accepted(current_door().jobs.submit(again, submission))

@@ -4,12 +4,13 @@ import base64
 import binascii
 import time
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 from flask import Response
 from msgspec import structs
 
 from api.access import FoundVFolder, RevisionChanged, check_unchanged
+from api.doors.people import places
 from api.doors.people.documents import vfolder_answer, vfolder_document
 from api.doors.people.entries import limit_of, query
 from api.http import answer
@@ -31,7 +32,6 @@ from backends.volumes import operations
 from core.access import (
     ACTS,
     Decision,
-    RecordOwner,
     ScopeResource,
     VFolderRecord,
     decide_rule,
@@ -46,7 +46,7 @@ from core.errors import (
     TrashNotFound,
     VFolderExists,
 )
-from core.names import QuotaScope, ScopeKind, VFolderId
+from core.names import VFolderId
 from core.quota import LastUsageStore
 
 blueprint = PeopleResource("vfolders", __name__, description="VFolders of people.")
@@ -55,8 +55,6 @@ blueprint = PeopleResource("vfolders", __name__, description="VFolders of people
 PAGE_DEFAULT, PAGE_MAX = 100, 1000
 #: How long a deleted vfolder can be restored, unless the request says otherwise: 7 days.
 KEEP_SECONDS = 604_800
-#: Names the ids that come from an Idempotency-Key.
-_KEYS = UUID("3f7d2f0c-5a36-4a4e-9a55-6a0d1a0f2d11")
 _JOB = {
     202: RouteAnswer(
         "Accepted; the body is the job.", JobDocument, headers=("Location", "Retry-After", "ETag")
@@ -212,16 +210,14 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
     """
     service, caller = asked.service, asked.caller
     name = records.checked_name(body.name)
-    owner = _owner(asked, body.owner)
-    kind = ScopeKind.USER if owner.kind == "user" else ScopeKind.PROJECT
-    scope = QuotaScope(kind, owner.id)
+    owner = places.owner_of(asked, body.owner)
+    scope = places.scope_of(owner)
     volume = service.volume_for(caller, body.volume)
     asked.decide(
         scope=ScopeResource(scope=scope, volume=volume, members_may=service.members_may_create)
     )
-    key = job_answers.idempotency_key()
-    vfolder = VFolderId(scope, id_of_key(caller.subject.word, scope, volume, key))
-    _check_name(asked, volume, vfolder, name)
+    vfolder = places.new_id(asked, scope, volume)
+    places.check_name(asked, volume, vfolder, name)
     record = structs.replace(
         records.implied(volume, vfolder),
         owner=owner,
@@ -232,17 +228,9 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
         expires_at=body.expires_at,
     )
     found = _made(asked, volume, vfolder, record)
-    response = _answer(asked, found, 201)
+    response = vfolder_seen(asked, found, 201)
     response.headers["Location"] = f"/v1/vfolders/{found.reference}"
     return response
-
-
-def id_of_key(requester: str, scope: QuotaScope, volume: str, key: str) -> UUID:
-    """Return the id of a new vfolder: the same for a repeated request, a random one without a key.
-
-    Another owner or volume gives another id: in two scopes of a volume one id would be ambiguous.
-    """
-    return uuid5(_KEYS, "\0".join((requester, str(scope), volume, key))) if key else uuid4()
 
 
 def _made(
@@ -274,38 +262,6 @@ def _made(
     return asked.service.changed(made, lambda _: record)
 
 
-def _check_name(asked: PersonRequest, volume: str, vfolder: VFolderId, name: str) -> None:
-    """Refuse a name that another live vfolder of the scope has.
-
-    Raises:
-        VFolderExists: it has this name, in some case of its letters.
-    """
-    scope = vfolder.scope
-    if scope is None:
-        return
-    wanted = records.name_key(name)
-    for other in asked.service.vfolders.of_scope(volume, scope):
-        taken = other.record.name is not None and records.name_key(other.record.name) == wanted
-        if taken and other.vfolder.id != vfolder.id:
-            raise VFolderExists("The owner has a vfolder of this name; choose another one.")
-
-
-def _owner(asked: PersonRequest, text: str | None) -> RecordOwner:
-    subject = asked.caller.subject
-    if text is None:
-        if subject.id is None:
-            raise pointer("owner", "is missing; the caller is no user")
-        return RecordOwner(kind="user", id=subject.id, name=subject.name)
-    kind, _, identity = text.partition(":")
-    try:
-        known = UUID(identity)
-    except ValueError:
-        raise pointer("owner", "is user:<uuid> or group:<uuid>") from None
-    if kind == "user":
-        return RecordOwner(kind="user", id=known, name=subject.name if known == subject.id else "")
-    return RecordOwner(kind="group", id=known)
-
-
 @blueprint.operation(
     "GET",
     "/v1/vfolders/<vfolder_id>",
@@ -322,7 +278,7 @@ def get_vfolder(asked: PersonRequest) -> Response:
     `choices` of the problem has those that the caller may see.
     """
     query(())
-    return _answer(asked, asked.vfolder)
+    return vfolder_seen(asked, asked.vfolder)
 
 
 @blueprint.operation(
@@ -346,9 +302,9 @@ def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response
     given = body.given
     if "name" in given:
         given["name"] = records.checked_name(given["name"])
-        _check_name(asked, found.volume, found.vfolder, given["name"])
+        places.check_name(asked, found.volume, found.vfolder, given["name"])
     changed = asked.service.changed(found, lambda record: structs.replace(record, **given))
-    return _answer(asked, changed)
+    return vfolder_seen(asked, changed)
 
 
 @blueprint.operation(
@@ -425,7 +381,7 @@ def purge_vfolder(asked: PersonRequest) -> Response:
 
 
 # -- Documents -------------------------------------------------------------------------------------
-def _answer(asked: PersonRequest, found: FoundVFolder, status: int = 200) -> Response:
+def vfolder_seen(asked: PersonRequest, found: FoundVFolder, status: int = 200) -> Response:
     """Return the vfolder as the caller sees it now."""
     rule = ACTS["vfolders.read"]
     decision = asked.service.deciders.decide_rule(asked.caller, rule, {"vfolder": found.resource})

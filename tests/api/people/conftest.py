@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,15 +160,16 @@ def grant_to(word: str, permission: str, ends_in: float | None = None) -> Grant:
     return Grant(id=uuid4().hex, to=word, permission=permission, expires_at=end)  # type: ignore[arg-type]
 
 
-@pytest.fixture(scope="session")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
-    directory = tmp_path_factory.mktemp("people")
+@contextmanager
+def running_people(directory: Path, more: str, volume: str = "local") -> Iterator[People]:
+    """A node with people in a directory; its worker serves a volume."""
     (directory / "second").mkdir()
-    with running_valkey(tmp_path_factory.mktemp("people-valkey")) as valkey:
-        settings = settings_in(directory, valkey.url, MORE)
+    (directory / "valkey").mkdir()
+    with running_valkey(directory / "valkey") as valkey:
+        settings = settings_in(directory, valkey.url, more)
         with (
             running_door("client", settings) as door,
-            running_worker(settings),
+            running_worker(settings, volume),
             connect(settings, Database.LIVE) as client,
         ):
             cache = AccessCache(settings)
@@ -176,6 +178,12 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
                 "local", secrets, LocalVolumes(settings), client, announce=cache.changed
             )
             yield People(settings, door, subjects, cache)
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+    with running_people(tmp_path_factory.mktemp("people"), MORE) as found:
+        yield found
 
 
 def tree_of(path: Path) -> dict[str, int]:

@@ -1,8 +1,9 @@
 """Every route for people as data: how it is asked, and the least that permits it.
 
-`least` is the permission on the vfolder of the path; `any` is any valid credential. `allowed` are
-the statuses of a permitted request. Changes send an `If-Match` of a revision that no record has, so
-a permitted one is 412 and changes nothing: the same vfolder serves all subjects.
+`least` is the permission on the vfolder of the path; `any` is any valid credential, and `named` is
+a person that the record names, which it does not here. `allowed` are the statuses of a permitted
+request. Changes send an `If-Match` of a revision that no record has, so a permitted one is 412 and
+changes nothing: the same vfolder serves all subjects.
 """
 
 import base64
@@ -143,6 +144,46 @@ ROWS = (
         {"act": "upload", "path": "", "size": 5, "tree": True},
         {},
         "files:write",
+    ),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/owner",
+        "owner",
+        (412,),
+        {"to": "user:00000000-0000-4000-8000-000000000001"},
+        STALE,
+        "vfolders:manage",
+    ),
+    Row("POST", "/v1/vfolders/{vfolder}/owner/accept", "named", (), None, STALE),
+    # Who sees the source learns that the name, or the target, is wrong; nothing is copied.
+    Row("POST", "/v1/vfolders/{vfolder}/clone", "ro", (400,), {"name": "a/b"}, scope=""),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/transfer",
+        "ro",
+        (404,),
+        {"to": "00000000-0000-4000-8000-000000000001"},
+        scope="",
+    ),
+    Row("POST", "/v1/vfolders/{vfolder}/usage", "ro", (202,)),
+    # The volume has no snapshots: a permitted request learns that.
+    Row("GET", "/v1/vfolders/{vfolder}/snapshots", "ro", (400,)),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/snapshots",
+        "rw",
+        (400,),
+        {"name": "s"},
+        scope="files:write",
+    ),
+    Row("DELETE", "/v1/vfolders/{vfolder}/snapshots/absent", "owner", (400,), scope="files:delete"),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/snapshots/absent/restore",
+        "ro",
+        (400,),
+        {},
+        scope="vfolders:manage",
     ),
     Row("GET", "/v1/jobs/{job}", "ro", (200,), scope="jobs"),
     Row("GET", "/v1/jobs/{job}/log", "ro", (200,), scope="jobs"),

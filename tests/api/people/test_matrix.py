@@ -106,6 +106,8 @@ def expected(row: Row, has: str) -> tuple[int, ...]:
         return row.allowed
     if has == "none":
         return (404,)
+    if row.least == "named":
+        return (403,)
     return row.allowed if ORDER.index(has) >= ORDER.index(row.least) else (403,)
 
 
@@ -190,4 +192,5 @@ _template: Callable[[str], str] = lambda path: (  # noqa: E731 - one expression
     .replace("{grant}", "{grant_id}")
     .replace("/keys/absent", "/keys/{key_id}")
     .replace("/signins/absent", "/signins/{sign_in_id}")
+    .replace("/snapshots/absent", "/snapshots/{snapshot_name}")
 )

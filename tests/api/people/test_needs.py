@@ -26,8 +26,8 @@ from api.access.streams import (
     PersonStreams,
 )
 from api.doors.client.upload_body import DecidedBody
+from api.doors.people.places import id_of_key
 from api.doors.people.tickets import expiry_of
-from api.doors.people.vfolders import id_of_key
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, make_app, needs
 from api.routes.ticket_issue import seconds_of
 from api.server.response_streams import new_stream
