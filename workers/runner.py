@@ -37,7 +37,7 @@ from core.jobs import (
     queue_name,
     requests,
 )
-from core.jobs.requests import Request
+from core.jobs.requests import DeleteFilesRequest, Request, RestoreRequest
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying, store_is_away
 from core.settings import Settings
@@ -52,7 +52,9 @@ from workers.verbs import (
     Extract,
     Purge,
     Rescan,
+    RestoreEntries,
     RestoreFromTrash,
+    TrashEntries,
     across,
     objects,
     snapshots,
@@ -83,15 +85,27 @@ class Verb(Protocol):
         """Remove what a cancelled or failed job staged; no caller has seen it."""
 
 
+def _delete_files(context: Context, request: DeleteFilesRequest) -> Verb:
+    if request.keep_seconds:
+        return TrashEntries(context, request)
+    return DeleteFiles(context, request)
+
+
+def _restore(context: Context, request: RestoreRequest) -> Verb:
+    if request.entries:
+        return RestoreEntries(context, request)
+    return RestoreFromTrash(context, request)
+
+
 VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "assist": Assist,
     "clone": objects.either(Clone, objects.CloneObjects, across),
     "delete": Delete,
-    "delete-files": objects.either(DeleteFiles, objects.DeleteObjects),
+    "delete-files": objects.either(_delete_files, objects.DeleteObjects),
     "extract": objects.refused(Extract),
     "transfer": objects.either(Transfer, across, across),
     "usage": objects.either(CountUsage, objects.CountObjects),
-    "restore": RestoreFromTrash,
+    "restore": _restore,
     "purge": Purge,
     "rescan": Rescan,
     "adopt": objects.refused(Adopt),

@@ -162,7 +162,7 @@ class AccessService:
         """Return what this server can do for people."""
         return [
             *("copies", "entries", "grants", "jobs", "ownership", "snapshots", "tickets"),
-            *("uploads", "vfolders"),
+            *("trash", "uploads", "vfolders"),
         ]
 
     @property

@@ -13,10 +13,11 @@ import msgspec
 from api.jobs.doorbell import ringer
 from api.volumes import VolumeAccess
 from backends.retention import snapshots, trash
-from backends.volumes import operations
+from backends.volumes import entry_trash, operations
 from core.access import PersonClaims
 from core.cluster import NodeStore
 from core.errors import (
+    EntryExists,
     InvalidParameters,
     StorageError,
     TrashNotFound,
@@ -184,7 +185,7 @@ class Jobs:
         Raises:
             UnknownVolume: no node serves a volume of this name.
             VFolderNotFound: the source does not exist.
-            VFolderExists, EntryExists: the target exists.
+            VFolderExists, EntryExists: the target exists, or a removed entry's name is taken.
             TrashNotFound: the trash has nothing to restore.
             NoCommonNode: no node can copy between the two volumes.
         """
@@ -199,8 +200,11 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
                     self._must_exist(request.home, request.target)
-            case UsageRequest() | DeleteFilesRequest():
+            case UsageRequest():
                 self._must_exist(request.volume, request.vfolder)
+            case DeleteFilesRequest():
+                self._must_exist(request.volume, request.vfolder)
+                self._must_be_kept(request)
             case SnapshotRequest():
                 self._check_snapshots(request)
             case RestoreRequest():
@@ -235,7 +239,26 @@ class Jobs:
         if request.action == "restore" and self._exists(request.volume, request.restored_vfolder):
             raise VFolderExists(f"The vfolder {request.restored_vfolder} already exists.")
 
+    def _must_be_kept(self, request: DeleteFilesRequest) -> None:
+        if request.keep_seconds and not self._access.on_volume(
+            request.volume, entry_trash.supported
+        ):
+            raise Unsupported(
+                f"Volume {request.volume} keeps no removed entries; send keep_seconds 0."
+            )
+
+    def _must_be_free_again(self, request: RestoreRequest) -> None:
+        vfolder, trash_id = VFolderId.parse(request.vfolder), request.trash or ""
+        found = self._access.on_volume(request.volume, entry_trash.taken, vfolder, trash_id)
+        if found:
+            raise EntryExists(
+                "Other entries have the names of removed ones; move them away first.", paths=found
+            )
+
     def _must_be_restorable(self, request: RestoreRequest) -> None:
+        if request.entries:
+            self._must_be_free_again(request)
+            return
         vfolder = VFolderId.parse(request.vfolder)
         if self._exists(request.volume, request.vfolder):
             raise VFolderExists(f"The vfolder {vfolder} already exists.")

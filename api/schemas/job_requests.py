@@ -151,6 +151,14 @@ class DeleteFilesBody(JobBody):
         metadata={"description": "Paths relative to the vfolder."},
     )
     recursive = fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, requests.KEEP_MAX_SECONDS),
+        metadata={
+            "description": "How long they can be restored. When absent, or 0, not at all.",
+        },
+    )
 
 
 class ExtractBody(JobBody):
@@ -224,8 +232,11 @@ class TransferBody(TransferTerms, JobBody):
     target_volume = _target_volume()
 
 
+_ENTRIES = "It is about entries of the vfolder that a `delete-files` keeps."
+
+
 class RestoreBody(JobBody):
-    """Restore a deleted vfolder from the trash."""
+    """Restore a deleted vfolder, or removed entries, from the trash."""
 
     vfolder = VFolderField("vfolder")
     trash = fields.String(
@@ -234,10 +245,11 @@ class RestoreBody(JobBody):
         validate=_JOB_ID,
         metadata={"description": "The job that deleted it; the last one when absent."},
     )
+    entries = _flag(_ENTRIES)
 
 
 class PurgeBody(JobBody):
-    """Remove the bytes of a deleted vfolder for good."""
+    """Remove the bytes of a deleted vfolder, or of removed entries, for good."""
 
     vfolder = VFolderField("vfolder")
     trash = fields.String(
@@ -245,6 +257,7 @@ class PurgeBody(JobBody):
         validate=_JOB_ID,
         metadata={"description": "The job that deleted it."},
     )
+    entries = _flag(_ENTRIES)
 
 
 class RescanBody(JobBody):

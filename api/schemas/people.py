@@ -17,6 +17,7 @@ from api.schemas.fields import (
     SubjectWord,
     Text,
 )
+from core.jobs.requests import KEEP_MAX_SECONDS
 from core.names import VFolderPath
 
 #: The most directories, or entries, that one request may name.
@@ -245,6 +246,7 @@ class RemovalOrder:
 
     paths: Sequence[VFolderPath]
     recursive: bool
+    keep_seconds: float | None
 
 
 class RemovalOrderBody(PersonBody):
@@ -255,6 +257,32 @@ class RemovalOrderBody(PersonBody):
         PathField(None), required=True, validate=validate.Length(min=1, max=PATHS_MAX)
     )
     recursive = Flag(load_default=True)
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, KEEP_MAX_SECONDS),
+        metadata={
+            "description": "How long they can be restored; 0 is not at all, and needs an owner. "
+            "When absent, 604800 where the volume keeps removed entries."
+        },
+    )
+
+
+class RemovedEntriesRow(ma.Schema):
+    """What one job removed and what is still in the trash; `paths` has the first 100."""
+
+    id = fields.String(metadata={"description": "The job that removed them."})
+    deleted_at = fields.String()
+    expires_at = fields.String()
+    size_bytes = fields.Integer(allow_none=True)
+    count = fields.Integer()
+    paths = fields.List(fields.String())
+
+
+class RemovedEntriesList(ma.Schema):
+    """Removed entries of a vfolder, the newest removal first."""
+
+    trash = fields.List(fields.Nested(RemovedEntriesRow))
 
 
 @dataclass(frozen=True, slots=True)

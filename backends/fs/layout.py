@@ -6,7 +6,7 @@
     <scope>/.vfolder/staging/<job id>.clone     the same of a clone or a restored snapshot
     <scope>/.vfolder/staging/<job id>.archive   an uploaded archive that a job unpacks
     <scope>/.vfolder/uploads/<upload id> bytes of an upload
-    <scope>/.vfolder/trash/<job id>      a deleted vfolder, until it is purged
+    <scope>/.vfolder/trash/<job id>      a deleted vfolder, or removed entries, until the purge
     <scope>/.vfolder/jobs/<job id>.manifest
     <scope>/.vfolder/jobs/<job id>.report   entries that a job could not process
     <scope>/.vfolder/retention/<vfolder hex>.<name>   the time until which a snapshot is kept

@@ -11,7 +11,7 @@ from backends.retention.array_snapshots import (
     spelled_plainly,
 )
 from backends.retention.snapshots import NAME_MAX, SnapshotExists, SnapshotNotFound, check_name
-from backends.retention.trash import TrashRecord
+from backends.retention.trash import TrashContent, TrashRecord
 
 __all__ = [
     "NAME_MAX",
@@ -21,6 +21,7 @@ __all__ = [
     "ArraySnapshots",
     "SnapshotExists",
     "SnapshotNotFound",
+    "TrashContent",
     "TrashRecord",
     "VolumeSnapshotSkill",
     "check_name",

@@ -1,4 +1,4 @@
-"""The trash of a quota scope: vfolders renamed away, each with a record of what it was.
+"""The trash of a quota scope: vfolders renamed away, and removed entries, each with a record.
 
     <scope>/.vfolder/trash/<job id>        the tree, complete until its purge begins
     <scope>/.vfolder/trash/<job id>.note   which vfolder it was, until when it is kept
@@ -10,6 +10,7 @@ A tree without a record cannot be restored: its purge is under way, or the sweep
 import os
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -23,8 +24,12 @@ from core.names import QuotaScope, VFolderId, moment
 NOTE_SUFFIX = ".note"
 
 
+#: What a tree in the trash is: a vfolder, or entries of one (`backends.volumes.entry_trash`).
+TrashContent = Literal["vfolder", "entries"]
+
+
 class TrashRecord(Struct, frozen=True, kw_only=True):
-    """The record of a vfolder in the trash; moments are seconds of the epoch."""
+    """The record of a tree in the trash; moments are seconds of the epoch."""
 
     #: The job that deleted it; also its name in the trash.
     id: str
@@ -36,6 +41,7 @@ class TrashRecord(Struct, frozen=True, kw_only=True):
     entries: int | None = None
     #: Its bytes are being removed: it cannot be restored any more.
     purging: bool = False
+    holds: TrashContent = "vfolder"
 
     def document(self) -> dict[str, object]:
         """Return the JSON document that callers see."""
@@ -96,10 +102,14 @@ def in_scope(root: int, scope: QuotaScope | None) -> list[TrashRecord]:
 def newest(root: int, vfolder: VFolderId, trash_id: str | None = None) -> TrashRecord | None:
     """Return the latest deletion of a vfolder that can be restored, or the named one; or None."""
     own = str(vfolder)
-    for record in in_scope(root, vfolder.scope):
+    for record in _vfolders(root, vfolder.scope):
         if record.vfolder == own and not record.purging and trash_id in (None, record.id):
             return record
     return None
+
+
+def _vfolders(root: int, scope: QuotaScope | None) -> list[TrashRecord]:
+    return [record for record in in_scope(root, scope) if record.holds == "vfolder"]
 
 
 def directory_of(scope: QuotaScope | None) -> PurePosixPath:
@@ -109,7 +119,7 @@ def directory_of(scope: QuotaScope | None) -> PurePosixPath:
 
 # -- On any volume ---------------------------------------------------------------------------------
 def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
-    """Return what the trash of a scope holds, newest first.
+    """Return the deleted vfolders in the trash of a scope, newest first.
 
     Raises:
         QuotaScopeNotFound: the scope does not exist.
@@ -118,7 +128,7 @@ def kept(backend: Backend, scope: QuotaScope) -> list[TrashRecord]:
     if mounted is None:
         return []
     with mounted.open_scope(scope), mounted.root() as root:
-        return in_scope(root, scope)
+        return _vfolders(root, scope)
 
 
 def restorable(backend: Backend, vfolder: VFolderId, trash_id: str | None) -> TrashRecord | None:

@@ -1,6 +1,6 @@
 """The volumes of this node: backends, proofs and bounded operations. Knows no HTTP."""
 
-from backends.volumes import operations, remote, scope_records
+from backends.volumes import entry_trash, operations, remote, scope_records
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
 from backends.volumes.node_calls import CONTENT_TYPE, PATH, NodeCalls
@@ -24,6 +24,7 @@ __all__ = [
     "backend_factory",
     "close_inherited",
     "create_backend",
+    "entry_trash",
     "operations",
     "raised",
     "remote",

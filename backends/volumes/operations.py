@@ -30,7 +30,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
-from backends.volumes import scope_records
+from backends.volumes import entry_trash, scope_records
 from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
@@ -269,6 +269,10 @@ ON_VOLUME = _named(
     trash.kept,
     trash.needed,
     trash.restorable,
+    entry_trash.supported,
+    entry_trash.removed_entries,
+    entry_trash.taken,
+    entry_trash.check_kept,
     staging.begin,
 )
 #: Operations that take the descriptor of a vfolder's root first.

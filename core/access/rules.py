@@ -176,10 +176,10 @@ _ENTRIES = (
     _on("entries.replace", "move an entry over another one", _need(RWD, WRITE, DELETE)),
     _on(
         "entries.remove",
-        "remove entries, restore removed ones, empty the trash of entries",
+        "remove entries, and restore removed ones",
         _need(RWD, DELETE),
     ),
-    _on("entries.purge", "remove entries for good", _need(OWNER, DELETE)),
+    _on("entries.purge", "remove entries for good, from the trash too", _need(OWNER, DELETE)),
     _on("snapshots.read", "list and browse snapshots", _need(RO, READ)),
     _on("snapshots.create", "create a snapshot", _need(RW, WRITE)),
     _on(

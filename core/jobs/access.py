@@ -29,6 +29,11 @@ _ON_ONE: dict[type[Request], str] = {
     RestoreRequest: "vfolders.restore",
     PurgeRequest: "vfolders.purge",
 }
+#: The same, where it is about entries in the trash; the vfolder is live.
+_ON_ENTRIES: dict[type[Request], str] = {
+    RestoreRequest: "entries.remove",
+    PurgeRequest: "entries.purge",
+}
 #: The act of each action of the verb `snapshot` that is about one vfolder.
 _SNAPSHOTS = {
     "create": "snapshots.create",
@@ -99,9 +104,14 @@ def _transfer(request: TransferRequest) -> JobAccess:
 def _on_one(request: SingleVFolderRequest) -> JobAccess | None:
     name = _ON_ONE.get(type(request))
     trash: str | None = None
+    if isinstance(request, DeleteFilesRequest) and request.keep_seconds == 0:
+        name = "entries.purge"
     if isinstance(request, SnapshotRequest):
         name = _SNAPSHOTS[request.action]
     if isinstance(request, RestoreRequest | PurgeRequest):
-        trash = request.trash
+        if request.entries:
+            name = _ON_ENTRIES[type(request)]
+        else:
+            trash = request.trash
     end = _end(request.volume, request.vfolder, trash)
     return JobAccess(name, {"vfolder": end}) if name is not None else None

@@ -6,6 +6,7 @@ from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
 from workers.verbs.extract import Extract
 from workers.verbs.object_across import across
+from workers.verbs.removed_entries import RestoreEntries, TrashEntries
 from workers.verbs.rescan import Rescan
 from workers.verbs.trash import Purge, RestoreFromTrash
 from workers.verbs.usage import CountUsage
@@ -19,7 +20,9 @@ __all__ = [
     "Extract",
     "Purge",
     "Rescan",
+    "RestoreEntries",
     "RestoreFromTrash",
+    "TrashEntries",
     "across",
     "objects",
     "snapshots",

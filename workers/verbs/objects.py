@@ -174,8 +174,14 @@ class DeleteObjects:
         self._vfolder = VFolderId.parse(request.vfolder)
 
     def __call__(self) -> Outcome:
-        """Remove every entry; absent ones and, without `recursive`, directories are skipped."""
+        """Remove every entry; absent ones and, without `recursive`, directories are skipped.
+
+        Raises:
+            Unsupported: they are to be kept, which a bucket does not do.
+        """
         volume = self._request.volume
+        if self._request.keep_seconds:
+            raise Unsupported(f"Volume {volume} keeps no removed entries; send keep_seconds 0.")
         self._context.report(self._context.root(volume), self._vfolder.scope, continues=False)
         self._run.phase("delete")
         self._tree = objects_of(self._context, volume).tree(self._vfolder)

@@ -15,7 +15,7 @@ from backends.base import MountedBackend
 from backends.entries import HasObjects, access_files
 from backends.fs import descriptors, layout
 from backends.quota import soft
-from backends.retention import TrashRecord, trash
+from backends.retention import TrashContent, TrashRecord, trash
 from backends.tree import RemoveOptions, Usage, UsageOptions, measure_tree, remove_tree
 from core.errors import QuotaExceeded, TrashNotFound, VFolderExists, VFolderNotFound
 from core.jobs import Counter, State
@@ -47,30 +47,36 @@ class TrashedTree:
         """Whether the tree exists, even in part."""
         return descriptors.exists(self.path, self._root)
 
-    def note(self, keep_seconds: float) -> None:
-        """Record which vfolder will be here and for how long; call it before the rename."""
+    def note(self, keep_seconds: float, holds: TrashContent = "vfolder") -> None:
+        """Record what will be here, of which vfolder, for how long; call it before the rename."""
         with self._context.hidden_directory(self._root, self.path.parent) as directory:
             at = trash.clock(directory)
             ends = at + keep_seconds
             text = str(self._vfolder)
-            trash.keep(
-                directory, TrashRecord(id=self._id, vfolder=text, deleted_at=at, expires_at=ends)
+            note = TrashRecord(
+                id=self._id, vfolder=text, deleted_at=at, expires_at=ends, holds=holds
             )
+            trash.keep(directory, note)
 
     def record(self) -> TrashRecord | None:
         """Return the record of the tree; None when it has none."""
         with self._context.hidden_directory(self._root, self.path.parent) as directory:
             return trash.find(directory, self._id)
 
-    def measure(self) -> int:
-        """Count the tree, note its size in its record, and return its bytes."""
+    def measure(self, own_bytes: int = 0) -> int:
+        """Count the tree, note its size in its record, and return its bytes.
+
+        `own_bytes` is the length of a file in it that is of this service, and does not count.
+        """
         usage = self._measured(self.path)
+        size_bytes = usage.size_bytes - own_bytes
+        entries = usage.entries - bool(own_bytes)
         with self._context.hidden_directory(self._root, self.path.parent) as directory:
             note = trash.find(directory, self._id)
             if note is not None:
-                sizes = {"size_bytes": usage.size_bytes, "entries": usage.entries}
+                sizes = {"size_bytes": size_bytes, "entries": entries}
                 trash.keep(directory, msgspec.structs.replace(note, **sizes))
-        return usage.size_bytes
+        return size_bytes
 
     def measure_at(self, path: PurePosixPath) -> int:
         """Count the tree at another path of the volume, and return its bytes."""
@@ -101,10 +107,12 @@ class TrashedTree:
         if not descriptors.exists(PurePosixPath(self._id), directory):
             trash.forget(directory, self._id)
             return 0
+        note = trash.find(directory, self._id)
         self._note_purge(directory)
-        if objects := self._backend.skill(HasObjects):
-            self._purge_objects(objects, directory)
-        self._backend.before_purge(directory, self._id, self._vfolder)
+        if note is None or note.holds == "vfolder":  # else the vfolder itself stays
+            if objects := self._backend.skill(HasObjects):
+                self._purge_objects(objects, directory)
+            self._backend.before_purge(directory, self._id, self._vfolder)
         options = RemoveOptions(effort=self._context.effort)
         removal = remove_tree(directory, self._id, control=self._run, options=options)
         os.fsync(directory)
@@ -173,7 +181,7 @@ class Purge:
         self._vfolder = VFolderId.parse(request.vfolder)
         self._root = context.root(request.volume)
         self._trashed = TrashedTree(context, request.volume, self._vfolder, request.trash)
-        self._trash = request.trash
+        self._entries = request.entries
 
     def __call__(self) -> Outcome:
         """Remove the tree; absent is success.
@@ -185,11 +193,16 @@ class Purge:
         self._context.report(self._root, self._vfolder.scope, continues=False)
         existed: bool | None = self._trashed.exists
         note = self._trashed.record()
-        if existed and (note is None or note.vfolder != str(self._vfolder)):
+        if existed and not self._is_meant(note):
             raise TrashNotFound(f"The trash has nothing of {self._vfolder} under that id.")
         left = self._trashed.purge()
         existed = existed or (None if self._run.may_continue else False)
         return removal_outcome(self._run, "purged", self._vfolder, existed=existed, left=left)
+
+    def _is_meant(self, note: TrashRecord | None) -> bool:
+        if note is None or note.vfolder != str(self._vfolder):
+            return False
+        return note.holds == "entries" or not self._entries
 
     def undo(self) -> None:
         """Undo nothing: removed entries cannot come back; the next purge removes the rest."""

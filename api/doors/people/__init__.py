@@ -20,6 +20,7 @@ from api.doors.people import (
     signins,
     snapshots,
     tickets,
+    trash,
     uploads,
     vfolders,
 )
@@ -40,6 +41,7 @@ def install(where: Api | Flask) -> None:
         copies.blueprint,
         snapshots.blueprint,
         entries.blueprint,
+        trash.blueprint,
         content.blueprint,
         uploads.blueprint,
         tickets.blueprint,

@@ -25,6 +25,7 @@ from api.routes import (
 from api.schemas import JobDocument
 from api.schemas import people as shapes
 from backends.entries import entries, listing
+from backends.volumes import entry_trash
 from core.errors import (
     EntryExists,
     EntryNotFound,
@@ -38,6 +39,8 @@ from core.names import VFolderPath
 
 blueprint = PeopleResource("entries", __name__, description="Entries of a vfolder.")
 
+#: Removed entries are kept for so long (seconds), unless the request says otherwise: 7 days.
+KEEP_SECONDS = 604_800
 #: Entries of a page, unless the request says otherwise, and at most.
 PAGE_DEFAULT, PAGE_MAX = 1000, 5000
 _PATHS = (EntryNotFound, PathEscape, EntryRefused)
@@ -233,13 +236,25 @@ def make_entry_directories(body: shapes.NewDirectories, asked: PersonRequest) ->
 )
 @needs("entries.remove")
 def remove_entries(body: shapes.RemovalOrder, asked: PersonRequest) -> Response:
-    """Remove entries by a job; absent ones are skipped. A link itself is removed."""
+    """Remove entries by a job; absent ones are skipped. A link itself is removed.
+
+    They are in the trash for 7 days, or for `keep_seconds`: the id of the job restores them. With 0
+    they are removed for good, which needs the permission of an owner.
+    """
+    place, keep_seconds = asked.vfolder, body.keep_seconds
+    if keep_seconds is None and current_door().volume_access.on_volume(
+        place.volume, entry_trash.supported
+    ):
+        keep_seconds = KEEP_SECONDS
     request_body = {
         "verb": "delete-files",
-        "volume": asked.vfolder.volume,
-        "vfolder": str(asked.vfolder.vfolder),
+        "volume": place.volume,
+        "vfolder": str(place.vfolder),
         "paths": [str(path) for path in body.paths],
         "recursive": body.recursive,
+        "keep_seconds": keep_seconds,
     }
+    if keep_seconds == 0:
+        asked.decide("entries.purge")
     key = job_answers.idempotency_key()
     return job_answers.accepted(asked.service.submit(asked.caller, request_body, key))

@@ -18,25 +18,39 @@ def _check_id(name: str, text: str) -> None:
 
 
 class RestoreRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="restore"):
-    """Restore a deleted vfolder: from its newest deletion, or from that of the job `trash`."""
+    """Restore a deleted vfolder: from its newest deletion, or from that of the job `trash`.
+
+    With `entries` it is entries of a vfolder that come back: those that the job `trash` removed.
+    """
 
     trash: str | None = None
+    entries: bool = False
+
+    def needs(self) -> list[str]:
+        """Return the vfolder, where entries of it come back."""
+        return [lock_key(self.volume, self.vfolder)] if self.entries else []
 
     def makes(self) -> list[str]:
-        """Return the vfolder."""
-        return [lock_key(self.volume, self.vfolder)]
+        """Return the vfolder, where it comes back itself."""
+        return [] if self.entries else [lock_key(self.volume, self.vfolder)]
 
     def validate(self) -> None:
         """Check the ids."""
         super().validate()
         if self.trash is not None:
             _check_id("trash", self.trash)
+        if self.entries and self.trash is None:
+            raise invalid_field("trash", "names the job that removed the entries")
 
 
 class PurgeRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="purge"):
-    """Remove the bytes of a deleted vfolder. It cannot be restored afterwards."""
+    """Remove the bytes of a deleted vfolder, or of removed entries. They cannot be restored then.
+
+    With `entries` nothing but entries is removed.
+    """
 
     trash: str
+    entries: bool = False
 
     def natural_key(self) -> str:
         """Return the deletion: there is one purge per deletion."""

@@ -102,6 +102,8 @@ class DeleteFilesRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="d
 
     paths: list[str]
     recursive: bool = False
+    #: How long they can be restored (seconds); 0 and None are not at all.
+    keep_seconds: float | None = None
 
     @property
     def lane(self) -> Lane:
@@ -124,6 +126,8 @@ class DeleteFilesRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="d
             raise invalid_field("paths", f"name between 1 and {PATHS_MAX}")
         if any(VFolderPath.parse(path).is_root for path in self.paths):
             raise invalid_field("paths", "the root is not deleted here; delete the vfolder")
+        if self.keep_seconds is not None and not 0 <= self.keep_seconds <= KEEP_MAX_SECONDS:
+            raise invalid_field("keep_seconds", f"between 0 and {KEEP_MAX_SECONDS}")
 
 
 class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage"):

@@ -21,6 +21,15 @@ CASES: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
         {"vfolder": f"v {A}"},
         "",
     ),
+    *(
+        ({"verb": verb, "vfolder": A, **more}, name, {"vfolder": f"v {A}"}, "")
+        for verb, more, name in (
+            ("delete-files", {"paths": ["a"], "keep_seconds": 9}, "jobs.delete-files"),
+            ("delete-files", {"paths": ["a"], "keep_seconds": 0}, "entries.purge"),
+            ("restore", {"trash": TRASH, "entries": True}, "entries.remove"),
+            ("purge", {"trash": TRASH, "entries": True}, "entries.purge"),
+        )
+    ),
     ({"verb": "usage", "vfolder": A}, "jobs.usage", {"vfolder": f"v {A}"}, ""),
     (
         {"verb": "restore", "vfolder": A, "trash": TRASH},
