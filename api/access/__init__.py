@@ -1,4 +1,7 @@
-"""Access at the doors: who asks, which record is meant, what is decided. Knows no route."""
+"""Access at the doors: who asks, which record is meant, what is decided. Knows no route.
+
+What needs `links` imports it by name: it loads libraries that most doors do not need.
+"""
 
 from api.access.decisions import OPENINGS, AccessService
 from api.access.records import (
@@ -21,6 +24,7 @@ __all__ = [
     "VFolders",
     "check_unchanged",
     "etag_of",
+    "links",
     "open_answer",
     "scopes_of",
 ]

@@ -108,6 +108,14 @@ class AccessParts(Protocol):
         """The sign-ins of browsers."""
 
     @property
+    def failures(self) -> Any:  # noqa: ANN401 - core.access.failures.FailureLimits, loaded late
+        """The limits on refused credentials."""
+
+    @property
+    def link_counts(self) -> Any:  # noqa: ANN401 - core.access.link_counts.LinkCounts, loaded late
+        """How often links were used."""
+
+    @property
     def credentials(self) -> CallerProof:
         """The credentials of the door."""
 
@@ -121,7 +129,7 @@ _NO_JOB = "There is no such job."
 ABSENT_SECONDS = 0.9
 ABSENT_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
-OPENINGS = frozenset({"entries.read"})
+OPENINGS = frozenset({"entries.read", "link.read"})
 _LOOKS = (".read", ".list", ".own")
 
 
@@ -161,8 +169,9 @@ class AccessService:
     def features(self) -> list[str]:
         """Return what this server can do for people."""
         return [
-            *("copies", "entries", "grants", "jobs", "ownership", "snapshots", "tickets"),
-            *("trash", "uploads", "vfolders"),
+            *("copies", "entries", "grants", "jobs"),
+            *(("links",) if self._table.links else ()),
+            *("ownership", "snapshots", "tickets", "trash", "uploads", "vfolders"),
         ]
 
     @property

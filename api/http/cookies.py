@@ -63,6 +63,10 @@ class SignInCookies:
             path="/",
         )
 
+    def is_secure(self, request: RequestContext) -> bool:
+        """Return whether the caller came by https, as trusted proxies say."""
+        return self._scheme(request) == "https"
+
     def check_scheme(self, request: RequestContext) -> None:
         """Refuse a sign-in by plain http, unless the browser is on this machine.
 

@@ -38,6 +38,7 @@ from core.telemetry import logs
 from core.uploads import UploadBounds, UploadStore
 
 if TYPE_CHECKING:
+    from api.access.links import LinkVisits
     from api.routes.people_parts import PeopleParts
 
 REQUEST_ID_HEADER = "X-Request-ID"
@@ -213,6 +214,18 @@ class Door:
         if self.people is None:
             raise ConfigurationError("The table [vfolder.access] is missing.")
         return AccessService(self.settings, self.volume_access, self.jobs, self.people)
+
+    @cached_property
+    def link_visits(self) -> "LinkVisits":
+        """The visits by links.
+
+        Raises:
+            ConfigurationError: the table `[vfolder.access]` is missing.
+        """
+        from api.access.links import LinkVisits  # noqa: PLC0415 - most doors do not need it
+
+        service = self.access
+        return LinkVisits(self.settings, service, service.parts.failures, service.parts.link_counts)
 
     def capabilities_of(self, volume: str) -> list[str]:
         """Return what a volume can do, here or on another node; empty where that is unknown."""

@@ -14,6 +14,7 @@ from core.access import AccessCache, Deciders
 from core.access.audit import AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import Issuers
+from core.access.link_counts import LinkCounts
 from core.access.signins import SignIns
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
@@ -70,13 +71,23 @@ class PeopleParts:
         return SignIns(self._table, self._client)
 
     @cached_property
+    def failures(self) -> FailureLimits:
+        """The limits on refused credentials."""
+        return FailureLimits(self._table, self._client)
+
+    @cached_property
+    def link_counts(self) -> LinkCounts:
+        """How often links were used."""
+        return LinkCounts(self._client)
+
+    @cached_property
     def credentials(self) -> Credentials:
         """The credentials of the client door: `door.people.credentials.caller(request)`."""
         return Credentials(
             self._table,
             self.subjects,
             issuers=Issuers(self._table, self._settings.directory),
-            limits=FailureLimits(self._table, self._client),
+            limits=self.failures,
             audit=self.audit,
             sign_ins=self.sign_ins,
             cookies=SignInCookies(self._settings),

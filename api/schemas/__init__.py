@@ -5,6 +5,7 @@ from api.schemas import (
     artifact_storages,
     bodies,
     credentials,
+    links,
     people,
     people_jobs,
 )
@@ -161,6 +162,7 @@ __all__ = [
     "artifact_storages",
     "bodies",
     "credentials",
+    "links",
     "people",
     "people_jobs",
 ]

@@ -77,11 +77,12 @@ class VFolderChange:
     name: Any = UNCHANGED
     group_permission: Any = UNCHANGED
     expires_at: Any = UNCHANGED
+    links_allowed: Any = UNCHANGED
 
     @property
     def given(self) -> dict[str, Any]:
         """Return what is to be changed, by name."""
-        names = ("name", "group_permission", "expires_at")
+        names = ("name", "group_permission", "expires_at", "links_allowed")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not UNCHANGED}
 
@@ -93,6 +94,7 @@ class VFolderChangeBody(PersonBody):
     name = Text(required=False)
     group_permission = fields.String(validate=validate.OneOf(GROUP_PERMISSIONS))
     expires_at = MomentField(allow_none=True)
+    links_allowed = Flag(metadata={"description": "False ends all links until it is true again."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,7 @@ class VFolderDocument(ma.Schema):
     group_permission = fields.String(validate=validate.OneOf(GROUP_PERMISSIONS))
     shared_with = fields.Integer()
     links = fields.Integer()
+    links_allowed = fields.Boolean()
     expires_at = fields.String(allow_none=True)
     trashed = fields.Boolean()
     usage = fields.Nested(UsageDocument)

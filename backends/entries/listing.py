@@ -54,6 +54,21 @@ def list_directory(
             os.close(descriptor)
 
 
+def list_below(
+    root: int, base: VFolderPath, path: VFolderPath, limit: int = 0, after: str | None = None
+) -> EntryPage:
+    """Return the entries of a directory as `list_directory`, where `base` is the root.
+
+    No path and no link leads out of `base`: it is open while the path is resolved.
+    """
+    with entry_errors(str(path)):
+        descriptor = paths.open_directory(root, base)
+        try:
+            return list_directory(descriptor, path, limit, after)
+        finally:
+            os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class DescribedEntry:
     """One entry as a listing has it, and the entity tag of a file's content without quotes."""

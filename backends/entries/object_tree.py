@@ -99,6 +99,11 @@ class ObjectTree(Protocol):
     ) -> EntryPage:
         """See `listing.list_directory`; in the order of keys, and `after` is a page's `next`."""
 
+    def list_below(
+        self, base: VFolderPath, path: VFolderPath, limit: int = 0, after: str | None = None
+    ) -> EntryPage:
+        """See `listing.list_below`; objects have no links that could lead out."""
+
     def make_directory(
         self,
         path: VFolderPath,

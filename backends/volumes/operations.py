@@ -285,6 +285,7 @@ IN_VFOLDER = _named(
     entries.move,
     entries.relocate,
     listing.list_directory,
+    listing.list_below,
     listing.describe_entry,
     quick_usage.count,
 )

@@ -1,10 +1,10 @@
 """Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
 
-Modules that need `audit`, `failures`, `issuers`, `keys` or `signins` import them by name: they load
-libraries that most processes do not need.
+Modules that need `audit`, `failures`, `issuers`, `keys`, `link_counts` or `signins` import them by
+name: they load libraries that most processes do not need.
 """
 
-from core.access import records, tickets
+from core.access import links, records, tickets
 from core.access.cache import (
     AccessCache,
     AccessChange,
@@ -108,6 +108,8 @@ __all__ = [
     "held",
     "issuers",
     "keys",
+    "link_counts",
+    "links",
     "read",
     "record_key",
     "records",

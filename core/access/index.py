@@ -1,7 +1,8 @@
 """The index of records: which vfolders a user or group owns or shares, on which volumes.
 
     vf:access:index:<volume>   hash: id of a vfolder -> JSON of an entry; no end
-    vf:access:of:<word>        set of `<volume>:<id>`, for `user:<uuid>` and `group:<uuid>`; no end
+    vf:access:of:<word>        set of `<volume>:<id>`, for `user:<uuid>` and `group:<uuid>`, and for
+                               links by `links.words_of`; no end
     vf:access:complete         set of the volumes whose index was built since the store began
 
 It is in database 0 of the `live` role. It makes lists and decides nothing: each vfolder of a list
@@ -15,6 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from core.access.links import words_of
 from core.access.records import VFolderRecord
 from core.redis import Database, connect
 from core.settings import Settings
@@ -55,13 +57,14 @@ class IndexEntry(Struct, frozen=True, kw_only=True):
     scope: str
     revision: int
     name: str | None
-    #: The owner and every grantee, by `user:<uuid>` or `group:<uuid>`.
+    #: The owner and every grantee, by `user:<uuid>` or `group:<uuid>`; and the words of its links.
     words: list[str]
 
 
 def entry_of(record: VFolderRecord) -> IndexEntry:
     """Return the entry of a record."""
     words = {record.owner.word, *(grant.to for grant in record.grants)}
+    words |= {word for link in record.links for word in words_of(link)}
     return IndexEntry(
         id=record.id,
         volume=record.volume,

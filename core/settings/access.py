@@ -167,6 +167,11 @@ class AccessTable(Table, frozen=True):
     #: A browser's sign-in ends after this, and when it was idle for this long.
     sign_in_seconds: float = 43_200.0
     sign_in_idle_seconds: float = 3600.0
+    #: Whether anyone may make and use links.
+    links: bool = True
+    #: Links end after this, and after `link-days-max` at the latest; 0 allows links without end.
+    link_days: float = 7.0
+    link_days_max: float = 90.0
     #: Failures of one network with one credential within the window, until it has to pause.
     failures: int = 5
     #: The same for one network (/24, /64) with all credentials.
@@ -206,6 +211,10 @@ class AccessTable(Table, frozen=True):
                 raise ValueError(f"[vfolder.access] {key} is a number above 0")
         if self.key_days > self.key_days_max:
             raise ValueError("[vfolder.access] key-days is at most key-days-max")
+        if self.link_days_max < 0:
+            raise ValueError("[vfolder.access] link-days-max is a number, or 0 for no end")
+        if self.link_days_max and self.link_days > self.link_days_max:
+            raise ValueError("[vfolder.access] link-days is at most link-days-max")
         if self.decider != "local":
             self.callout.check()
         self._check_issuers(directory, list(other_secrets))
@@ -213,7 +222,7 @@ class AccessTable(Table, frozen=True):
     def _amounts(self) -> Iterator[tuple[str, float]]:
         for name in (
             *("key_days", "key_days_max", "keys_per_user", "sign_in_seconds"),
-            *("sign_in_idle_seconds", "failures", "failures_per_network"),
+            *("sign_in_idle_seconds", "link_days", "failures", "failures_per_network"),
             *("failure_window_seconds", "failure_pause_max_seconds", "audit_keep_days"),
             "audit_recent",
         ):

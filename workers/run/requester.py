@@ -20,6 +20,7 @@ from core.access import (
     Decision,
     PersonClaims,
     Scope,
+    records,
 )
 from core.cluster import NodeStore
 from core.errors import AccessUnavailable, JobNotPermitted, StorageError
@@ -88,6 +89,16 @@ class Requesters:
                 record, name=job.new_name, created_at=time.time(), created_by=who
             ),
         )
+
+    def revoke_links(self, volume: str, vfolder: VFolderId) -> None:
+        """Revoke the links of a vfolder that goes to the trash; they stay revoked afterwards.
+
+        Raises:
+            StorageError: the record cannot be read or written.
+        """
+        known = self._records.read(volume, vfolder)
+        if any(link.revoked_at is None for link in known.record.links):
+            self._records.change(known, lambda record: records.revoked(record, time.time()))
 
     def _decided(self, claims: PersonClaims, access: JobAccess) -> Decision:
         subject = self._subjects.as_of_now(claims)

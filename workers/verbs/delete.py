@@ -20,7 +20,7 @@ from backends.quota import soft
 from backends.retention import TrashRecord
 from backends.tree import RemoveOptions, UsageOptions, measure_tree, remove_tree
 from backends.uploads import end_uploads
-from core.cluster import VFolderCache
+from core.cluster import NodeStore, VFolderCache
 from core.errors import EntryNotFound, HelperDied, ReadOnly, StorageError, VFolderNotFound
 from core.jobs import Control, Counter, State, requests
 from core.jobs.requests import DeleteFilesRequest, DeleteRequest, lock_key
@@ -28,9 +28,12 @@ from core.jobs.store import JobLists
 from core.names import VFolderId, VFolderPath, counted
 from core.quota import LastUsageStore
 from core.redis import Database, connect, json
+from core.telemetry import logger
 from core.uploads import UploadStore
 from workers.run import NO_ROOM, Context, Manifest, Outcome, Run
 from workers.verbs.trash import TrashedTree, removal_outcome
+
+_log = logger(__name__)
 
 #: A vfolder has two prefix directories, which are removed when they become empty.
 PREFIX_LEVELS = 2
@@ -82,6 +85,7 @@ class Delete:
         if not descriptors.exists(self._vfolder.directory, self._root):
             return False
         self._run.point_of_no_return()
+        self._revoke_links()
         try:
             self._into_trash()
         except OSError as error:
@@ -89,6 +93,21 @@ class Delete:
                 raise
             self._remove_in_place(manifest, error)
         return True
+
+    def _revoke_links(self) -> None:
+        """Revoke the links of the vfolder, so that none counts again after a restore."""
+        settings = self._context.settings
+        if settings.vfolder.access is None:
+            return
+        if not descriptors.exists(layout.record(self._vfolder), self._root):
+            return
+        from workers.run.requester import requesters  # noqa: PLC0415 - few deletes need it
+
+        try:
+            nodes = NodeStore(self._context.store.redis)
+            requesters(settings, nodes).revoke_links(self._volume, self._vfolder)
+        except StorageError as error:  # a delete works where no record can be written
+            _log.warning("links not revoked", reason=error.detail)
 
     def _into_trash(self) -> None:
         path = self._vfolder.directory

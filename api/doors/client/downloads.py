@@ -48,7 +48,7 @@ DEFAULT_NAME = "archive"
 
 @dataclass(frozen=True, slots=True)
 class DownloadSource:
-    """Where a download reads: a backend's vfolder, or a directory below a configured root."""
+    """Where a download reads: a vfolder or a directory of it, or one below a configured root."""
 
     backend: Backend
     vfolder: VFolderId
@@ -73,16 +73,19 @@ class DownloadSource:
         Raises:
             VFolderNotFound, EntryNotFound: it does not exist.
         """
-        if self.root is None:
-            with self.backend.open_vfolder(self.vfolder) as top:
+        with ExitStack() as outer:
+            if self.root is None:
+                above = outer.enter_context(self.backend.open_vfolder(self.vfolder))
+            else:
+                above = outer.enter_context(descriptors.opened(str(self.root)))
+            if self.root is None and self.below.is_root:
+                yield above
+                return
+            top = paths.open_directory(above, self.below)
+            try:
                 yield top
-            return
-        with descriptors.opened(str(self.root)) as root:
-            top = paths.open_directory(root, self.below)
-        try:
-            yield top
-        finally:
-            os.close(top)
+            finally:
+                os.close(top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +205,11 @@ def entry_answer(wanted: WantedFile, form: ArchiveFormat, *, tolerant: bool = Fa
         return _archive_answer(directory, door)
 
 
-def source_of(volume: str, vfolder: VFolderId) -> DownloadSource:
-    """Return where downloads of a vfolder of this node read."""
+def source_of(volume: str, vfolder: VFolderId, below: VFolderPath = _TOP) -> DownloadSource:
+    """Return where downloads of a vfolder of this node read: it, or a directory of it."""
     door = current_door()
     budget = door.stream_budgets.of(volume)
-    return DownloadSource(door.volumes.get(volume), vfolder, budget=budget)
+    return DownloadSource(door.volumes.get(volume), vfolder, below=below, budget=budget)
 
 
 @blueprint.route("/download-archive", methods=["GET"], provide_automatic_options=False)
@@ -285,7 +288,7 @@ def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
 
 def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
     """Return the response with an object; None for a directory where one is allowed."""
-    source, path = wanted.source, wanted.path
+    source, path = wanted.source, wanted.source.below / wanted.path
     tree = objects.tree(source.vfolder)
     if wanted.or_directory and tree.is_directory(path):
         return None

@@ -27,12 +27,20 @@ from core.process.version import VERSION
 blueprint = Blueprint("client", __name__)
 
 _UPLOAD = "/upload"
-_PEOPLE = "/v1/"
+#: Where people's routes and those of visitors begin.
+_PEOPLE = ("/v1/", "/s/")
 #: What pages of `[vfolder.access] origins` may send to people's routes.
 _PEOPLE_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _PEOPLE_HEADERS = ", ".join(
     (
-        *("Authorization", "X-VFolder", "X-Request-ID", "Idempotency-Key", "Prefer"),
+        *(
+            "Authorization",
+            "X-VFolder",
+            "X-Link-Password",
+            "X-Request-ID",
+            "Idempotency-Key",
+            "Prefer",
+        ),
         *("If-Match", "If-None-Match", "If-Range", "Range", "Last-Event-ID"),
         *tus.HEADERS,
     )

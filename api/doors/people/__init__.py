@@ -14,6 +14,7 @@ from api.doors.people import (
     grants,
     jobs,
     keys,
+    links,
     me,
     openapi,
     ownership,
@@ -23,6 +24,7 @@ from api.doors.people import (
     trash,
     uploads,
     vfolders,
+    visits,
 )
 
 __all__ = ["openapi"]
@@ -46,5 +48,7 @@ def install(where: Api | Flask) -> None:
         uploads.blueprint,
         tickets.blueprint,
         jobs.blueprint,
+        links.blueprint,
+        visits.blueprint,
     ):
         where.register_blueprint(blueprint)

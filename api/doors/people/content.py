@@ -34,7 +34,8 @@ _FORMAT = parameters.in_query(
     type="string",
     enum=sorted(FORMATS),
 )
-_CONTENT = Route(
+#: What a route of content gives and takes.
+CONTENT = Route(
     gives={
         200: RouteAnswer("All of it.", content_type=_BYTES, also=_ARCHIVES),
         206: RouteAnswer("The range.", content_type=_BYTES, also=_ARCHIVES),
@@ -52,7 +53,7 @@ _CONTENT = Route(
 )
 
 
-@blueprint.operation("GET", "/v1/vfolders/<vfolder_id>/content", _CONTENT)
+@blueprint.operation("GET", "/v1/vfolders/<vfolder_id>/content", CONTENT)
 @needs("entries.read")
 def get_content(asked: PersonRequest) -> Response:
     """Send a file, or with `format` a directory as an archive.

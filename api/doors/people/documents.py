@@ -50,6 +50,7 @@ def vfolder_document(
         "group_permission": record.group_permission,
         "shared_with": len(record.grants),
         "links": sum(link.revoked_at is None for link in record.links),
+        "links_allowed": record.links_allowed,
         "expires_at": moment_or_none(record.expires_at),
         "trashed": bool(found.trash),
         "next_owner": (record.next_owner or None) if owns else None,

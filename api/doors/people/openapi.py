@@ -10,7 +10,7 @@ from api.doors.client.openapi import TITLE, client_document
 from api.routes import described
 
 #: Operations whose HEAD is described, too.
-_WITH_HEAD = frozenset({"get_content"})
+_WITH_HEAD = frozenset({"get_content", "get_link_content"})
 _DESCRIPTION = """
 People and their programs send an API key or a token: `Authorization: Bearer …`. `x-needs` of a
 route names its act, and which permission and scopes the act needs. What a caller may not see is
@@ -28,6 +28,11 @@ def people_document() -> dict[str, Any]:
     people.install(api)
     own: dict[str, Any] = api.spec.to_dict()
     _add_heads(own["paths"])
+    # A link is no credential of its visitor: it is in the path.
+    paths = {
+        path: _open(found) if path.startswith("/s/") else found
+        for path, found in own["paths"].items()
+    }
     tickets = client_document()
     texts = (tickets["info"]["description"], own["info"]["description"])
     schemas = tickets["components"]["schemas"] | own["components"]["schemas"]
@@ -35,7 +40,7 @@ def people_document() -> dict[str, Any]:
         **own,
         "info": {**own["info"], "description": "\n\n".join(texts)},
         "servers": tickets["servers"],
-        "paths": {path: _open(found) for path, found in tickets["paths"].items()} | own["paths"],
+        "paths": {path: _open(found) for path, found in tickets["paths"].items()} | paths,
         "components": {**own["components"], "schemas": schemas},
     }
 
@@ -55,8 +60,11 @@ def _add_heads(paths: dict[str, Any]) -> None:
 
 
 def _open(operations: dict[str, Any]) -> dict[str, Any]:
-    """Return operations that need no key: a ticket is in their query, or they are for all."""
-    return {method: {**one, "security": []} for method, one in operations.items()}
+    """Return operations that need no key: a ticket or link is in their URL, or they are for all."""
+    return {
+        name: {**one, "security": []} if isinstance(one, dict) else one
+        for name, one in operations.items()
+    }
 
 
 def _api(app: Flask) -> Api:

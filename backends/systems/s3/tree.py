@@ -67,6 +67,12 @@ class VFolderObjects:
         self._presigning = presigning
 
     # -- Look --------------------------------------------------------------------------------------
+    def list_below(
+        self, base: VFolderPath, path: VFolderPath, limit: int = 0, after: str | None = None
+    ) -> EntryPage:
+        """See `ObjectTree`."""
+        return self.list_directory(base / path, limit, after)
+
     def list_directory(
         self, path: VFolderPath, limit: int = 0, after: str | None = None
     ) -> EntryPage:

@@ -85,6 +85,11 @@ ROWS = (
     ),
     # Each who sees the vfolder reads its record first; a stale revision ends it there.
     Row("DELETE", "/v1/vfolders/{vfolder}/grants/{grant}", "ro", (412,), None, STALE),
+    Row("GET", "/v1/links", "any", (200,), scope=""),
+    Row("PATCH", "/v1/links/absent", "any", (404,), {"note": "x"}, scope=""),
+    Row("DELETE", "/v1/links/absent", "any", (404,), scope=""),
+    Row("GET", "/v1/vfolders/{vfolder}/links", "owner", (200,), scope="shares:manage"),
+    Row("POST", "/v1/vfolders/{vfolder}/links", "owner", (412,), {}, STALE, "shares:manage"),
     Row("GET", "/v1/vfolders/{vfolder}/entries", "ro", (200,)),
     Row("GET", "/v1/vfolders/{vfolder}/entry?path=a.txt", "ro", (200,)),
     Row(

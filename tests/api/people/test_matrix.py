@@ -192,6 +192,7 @@ _template: Callable[[str], str] = lambda path: (  # noqa: E731 - one expression
     .replace("{grant}", "{grant_id}")
     .replace("/keys/absent", "/keys/{key_id}")
     .replace("/signins/absent", "/signins/{sign_in_id}")
+    .replace("/links/absent", "/links/{link_id}")
     .replace("/snapshots/absent", "/snapshots/{snapshot_name}")
     .replace("/trash/00000000-0000-4000-8000-000000000001", "/trash/{trash_id}")
 )
