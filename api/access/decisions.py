@@ -471,6 +471,12 @@ class AccessService:
         if not trashed:
             yield from self.vfolders.shared(caller.subject, volumes, away)
 
+    def may_write(self, caller: Caller, volume: str, vfolder: str) -> bool:
+        """Return whether a caller may send files to a vfolder now; it sees it then, too."""
+        resource = self._named(volume, VFolderId.parse(vfolder))
+        rule = ACTS["entries.write"]
+        return self.deciders.decide_rule(caller, rule, {"vfolder": resource}).allowed
+
     # -- Jobs --------------------------------------------------------------------------------------
     def job(self, text: str) -> tuple[Job | None, JobResource | VFolderResource]:
         """Return a job and what a decision about it looks at; absent where there is no such job."""

@@ -195,6 +195,31 @@ class EntryRows(ma.Schema):
     next = fields.String(allow_none=True)
 
 
+class EntryListing(EntryRows):
+    """Some entries of a directory; with `rows=columns` as arrays, each with the named columns."""
+
+    columns = fields.List(fields.String())
+    rows = fields.List(fields.List(fields.Raw(allow_none=True)))
+
+
+class UploadRow(ma.Schema):
+    """An upload in flight; null is unknown."""
+
+    id = fields.String()
+    vfolder = fields.String(metadata={"description": "`VOLUME:ID` of its vfolder."})
+    path = fields.String(allow_none=True, metadata={"description": "Null for a part."})
+    offset = fields.Integer()
+    length = fields.Integer(allow_none=True)
+    is_written = fields.Boolean(metadata={"description": "A request writes it now."})
+    url = fields.String()
+
+
+class UploadList(ma.Schema):
+    """The uploads of the caller in flight, the oldest first."""
+
+    uploads = fields.List(fields.Nested(UploadRow))
+
+
 @dataclass(frozen=True, slots=True)
 class Relocation:
     """A request to rename or move an entry."""

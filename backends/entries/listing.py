@@ -54,6 +54,18 @@ def list_directory(
             os.close(descriptor)
 
 
+def list_named(
+    root: int, path: VFolderPath, prefix: str, limit: int = 0, after: str | None = None
+) -> EntryPage:
+    """Return those entries of a directory whose names begin so; see `list_directory`."""
+    with entry_errors(str(path)):
+        descriptor = paths.open_beneath(root, path, _READ)
+        try:
+            return _page(root, descriptor, path, limit, after, prefix=prefix)
+        finally:
+            os.close(descriptor)
+
+
 def list_below(
     root: int, base: VFolderPath, path: VFolderPath, limit: int = 0, after: str | None = None
 ) -> EntryPage:
@@ -103,9 +115,17 @@ def describe_entry(root: int, path: VFolderPath) -> DescribedEntry:
 
 
 def _page(
-    root: int, descriptor: int, path: VFolderPath, limit: int, after: str | None
+    root: int,
+    descriptor: int,
+    path: VFolderPath,
+    limit: int,
+    after: str | None,
+    *,
+    prefix: str = "",
 ) -> EntryPage:
     names: Iterable[str] = directory.names(descriptor)
+    if prefix:
+        names = (name for name in names if name.startswith(prefix))
     if after is not None:
         names = (name for name in names if name > after)
     page = heapq.nsmallest(limit + 1, names) if limit else sorted(names)

@@ -286,6 +286,7 @@ IN_VFOLDER = _named(
     entries.relocate,
     listing.list_directory,
     listing.list_below,
+    listing.list_named,
     listing.describe_entry,
     quick_usage.count,
 )

@@ -5,7 +5,15 @@ from functools import partial
 from typing import Any, cast
 
 from core.names import VFolderId
-from core.uploads.store import UploadStore, decoded, patiently, place_keys, upload_keys, vfolder_key
+from core.uploads.store import (
+    UploadStore,
+    decoded,
+    patiently,
+    place_keys,
+    session_key,
+    upload_keys,
+    vfolder_key,
+)
 from core.uploads.upload import Upload
 
 #: A creation that met a bound looks at so many of the oldest places.
@@ -93,6 +101,17 @@ class UploadPlaces:
             if found := [one for one in known if one is not None]:
                 return found
         return []
+
+    def of_session(self, session: str) -> list[OpenUpload]:
+        """Return at most `FOUND_MAX` open uploads of a session, the oldest first.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        key = session_key(session)
+        names = patiently(lambda: self._client.zrange(key, 0, FOUND_MAX - 1))
+        found = self._read(cast("list[str]", names)) if names else []
+        return [one for one in found if one is not None]
 
     def _with_clock(self, place: str) -> tuple[list[tuple[str, float]], float]:
         with self._client.pipeline(transaction=False) as pipe:

@@ -449,7 +449,7 @@ def place_keys(upload: Upload) -> list[str]:
         vfolder_key(upload.volume, vfolder),
         f"tus.upload.open.scope:{upload.volume}:{vfolder.scope or ''}",
         f"tus.upload.open.node:{upload.node}",
-        f"tus.upload.open.ticket:{upload.session}",
+        session_key(upload.session),
         f"tus.upload.bytes:{upload.session}",
         OPEN_KEY,
     ]
@@ -458,6 +458,11 @@ def place_keys(upload: Upload) -> list[str]:
 def vfolder_key(volume: str, vfolder: VFolderId) -> str:
     """Return the key of the list of a vfolder's open uploads."""
     return f"tus.upload.open.vfolder:{volume}:{vfolder}"
+
+
+def session_key(session: str) -> str:
+    """Return the key of the list of a session's open uploads."""
+    return f"tus.upload.open.ticket:{session}"
 
 
 def upload_keys(upload_id: str) -> list[str]:

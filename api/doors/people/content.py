@@ -3,7 +3,8 @@
 The bytes go the way of downloads by ticket.
 """
 
-from flask import Response
+from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.access import RevisionChanged
 from api.doors.client import downloads, tickets
@@ -28,6 +29,9 @@ blueprint = PeopleResource("content", __name__, description="Content of entries.
 _CACHING = "private, no-cache"
 _ARCHIVES = tuple(form.content_type for form in FORMATS.values())
 _BYTES = "application/octet-stream"
+#: The header `Range` as WSGI has it (PEP 3333), and the longest number in it.
+_RANGE = "HTTP_RANGE"
+_DIGITS_MAX = 18
 _FORMAT = parameters.in_query(
     "format",
     "Send a directory as such an archive; without it a directory is no content.",
@@ -44,6 +48,7 @@ CONTENT = Route(
     parameters=(
         parameters.Parameter("path", "query", "The path of the entry.", required=True),
         _FORMAT,
+        parameters.in_query("tail", "Only so many bytes at the end.", type="integer", minimum=1),
         parameters.RANGE,
         parameters.IF_RANGE,
         parameters.IF_MATCH,
@@ -53,16 +58,35 @@ CONTENT = Route(
 )
 
 
+def _asks_for_tail(given: dict[str, str]) -> bool:
+    """Return whether the query asks for the last bytes, as a range of the request then does.
+
+    Raises:
+        InvalidParameters: it is no number above 0, or something else asks for a part.
+    """
+    text = given.get("tail")
+    if text is None:
+        return False
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX and int(text)):
+        raise pointer("tail", "is a number of bytes above 0")
+    if "format" in given or _RANGE in request.environ:
+        raise pointer("tail", "goes with neither `format` nor a range")
+    request.environ[_RANGE] = f"bytes=-{text}"
+    return True
+
+
 @blueprint.operation("GET", "/v1/vfolders/<vfolder_id>/content", CONTENT)
 @needs("entries.read")
 def get_content(asked: PersonRequest) -> Response:
     """Send a file, or with `format` a directory as an archive.
 
     Ranges and conditions follow RFC 9110, as with `/download`. It is always an attachment: nothing
-    of a user runs in this origin.
+    of a user runs in this origin. `tail=N` is the range of the last N bytes of a file; of one that
+    has fewer it is all of them.
     """
-    given = query(("path", "format"))
+    given = query(("path", "format", "tail"))
     form = downloads.requested_format(given)
+    has_tail = _asks_for_tail(given)
     if "path" not in given:
         raise pointer("path", "is missing; name the entry")
     path = VFolderPath.parse(given["path"])
@@ -74,6 +98,12 @@ def get_content(asked: PersonRequest) -> Response:
     wanted = downloads.WantedFile(
         place.volume, source, path, or_directory=form is not None, no_cache=False
     )
-    response = downloads.entry_answer(wanted, form or ZIP)
+    try:
+        response = downloads.entry_answer(wanted, form or ZIP)
+    except RequestedRangeNotSatisfiable:
+        if not has_tail:
+            raise
+        del request.environ[_RANGE]  # the file is empty
+        response = downloads.entry_answer(wanted, form or ZIP)
     response.headers["Cache-Control"] = _CACHING
     return asked.keep_deciding(response)

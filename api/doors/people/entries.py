@@ -3,7 +3,7 @@
 The work is that of rooms below, the same as at the manager door.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
@@ -55,6 +55,17 @@ _LIMIT = parameters.in_query(
     default=PAGE_DEFAULT,
 )
 _CURSOR = parameters.in_query("cursor", "`next` of the page before.")
+KINDS = ("file", "directory", "symlink")
+#: The members of a row.
+COLUMNS = tuple(shapes.EntryRow().fields)
+_FILTERS = (
+    parameters.in_query("prefix", "Those whose names begin so; a bucket cannot do it."),
+    parameters.in_query("kind", "Those of this kind.", type="string", enum=list(KINDS)),
+    parameters.in_query("fields", "The members of a row, separated by commas."),
+    parameters.in_query(
+        "rows", "How an entry is written.", type="string", enum=["objects", "columns"]
+    ),
+)
 
 
 def query(known: Iterable[str]) -> dict[str, str]:
@@ -107,21 +118,54 @@ def limit_of(given: dict[str, str], default: int, most: int) -> int:
     "GET",
     "/v1/vfolders/<vfolder_id>/entries",
     Route(
-        gives={200: RouteAnswer("One page.", shapes.EntryRows)},
-        parameters=(_PATH, _LIMIT, _CURSOR),
+        gives={200: RouteAnswer("One page.", shapes.EntryListing)},
+        parameters=(_PATH, _LIMIT, _CURSOR, *_FILTERS),
         refuses=_PATHS,
     ),
 )
 @needs("entries.read")
 def list_entries(asked: PersonRequest) -> Response:
-    """List a directory in the order of names (by code point), page by page."""
-    given = query(("path", "limit", "cursor"))
+    """List a directory in the order of names (by code point), page by page.
+
+    With `kind` a page has those of its entries that are of this kind: it may have none, and `next`
+    leads on. `fields` leaves out the other members. With `rows=columns` entries are arrays.
+    """
+    given = query(("path", "limit", "cursor", *(one.name for one in _FILTERS)))
     path, limit = path_of(given), limit_of(given, PAGE_DEFAULT, PAGE_MAX)
-    page = current_door().volume_access.in_vfolder(
-        asked.vfolder, listing.list_directory, path, limit, given.get("cursor")
-    )
-    rows = [entry_document(item) for item in page.items]
-    return answer({"entries": rows, "next": page.next})
+    columns = _columns(given)
+    kind = _choice(given, "kind", KINDS)
+    as_columns = _choice(given, "rows", ("columns", "objects")) == "columns"
+    access, cursor = current_door().volume_access, given.get("cursor")
+    if prefix := given.get("prefix", ""):
+        page = access.in_vfolder(asked.vfolder, listing.list_named, path, prefix, limit, cursor)
+    else:
+        page = access.in_vfolder(asked.vfolder, listing.list_directory, path, limit, cursor)
+    found = [entry_document(item) for item in page.items]
+    found = [row for row in found if kind in (None, row["kind"])]
+    if as_columns:
+        rows = [[row[name] for name in columns] for row in found]
+        return answer({"columns": columns, "rows": rows, "next": page.next})
+    if "fields" in given:
+        found = [{name: row[name] for name in columns} for row in found]
+    return answer({"entries": found, "next": page.next})
+
+
+def _columns(given: dict[str, str]) -> list[str]:
+    """Return the members of a row that the query names, or all.
+
+    Raises:
+        InvalidParameters: a row has no such member.
+    """
+    names = given.get("fields", ",".join(COLUMNS)).split(",")
+    if len(set(names)) != len(names) or not set(names) <= set(COLUMNS):
+        raise pointer("fields", f"are some of {', '.join(COLUMNS)}, each once")
+    return names
+
+
+def _choice(given: dict[str, str], name: str, known: Sequence[str]) -> str | None:
+    if given.get(name) not in (None, *known):
+        raise pointer(name, f"is one of {', '.join(known)}")
+    return given.get(name)
 
 
 @blueprint.operation(

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from flask import Response, request
 
 from api.doors.client import tickets, tus, upload_session, uploads
+from api.doors.people.entries import query
+from api.http import answer
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -21,10 +24,11 @@ from api.routes import (
     needs,
     parameters,
 )
+from api.schemas import people as shapes
 from core.access import UploadTicket
 from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded
 from core.names import VFolderId
-from core.uploads import UploadNotFound
+from core.uploads import OpenUpload, UploadNotFound, UploadPlaces
 
 blueprint = PeopleResource("uploads", __name__, description="Uploads (tus 1.0.0).")
 
@@ -72,6 +76,39 @@ def create_upload(asked: PersonRequest) -> Response:
     """
     place = asked.vfolder
     return uploads.create_in(_session(asked, place.volume, str(place.vfolder), ""), _location)
+
+
+@blueprint.operation(
+    "GET", "/v1/uploads", Route(gives={200: RouteAnswer("The uploads.", shapes.UploadList)})
+)
+@needs("uploads.list")
+def list_uploads(asked: PersonRequest) -> Response:
+    """List the caller's uploads in flight, the oldest first, 500 at most.
+
+    Those into vfolders that the caller may not write any more are left out.
+    """
+    query(())
+    door = current_door()
+    found = UploadPlaces(door.uploads).of_session(_session_id(asked))
+    places = {(one.upload.volume, one.upload.vfolder) for one in found}
+    open_ = {place for place in places if asked.service.may_write(asked.caller, *place)}
+    rows = [_row(one) for one in found if (one.upload.volume, one.upload.vfolder) in open_]
+    response = answer({"uploads": rows})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _row(one: OpenUpload) -> dict[str, Any]:
+    upload = one.upload
+    return {
+        "id": upload.id,
+        "vfolder": f"{upload.volume}:{VFolderId.parse(upload.vfolder).id}",
+        "path": upload.path or None,
+        "offset": one.offset,
+        "length": upload.length,
+        "is_written": one.is_written,
+        "url": f"{request.script_root}/v1/uploads/{upload.id}",
+    }
 
 
 @blueprint.operation(

@@ -91,6 +91,8 @@ ROWS = (
     Row("GET", "/v1/vfolders/{vfolder}/links", "owner", (200,), scope="shares:manage"),
     Row("POST", "/v1/vfolders/{vfolder}/links", "owner", (412,), {}, STALE, "shares:manage"),
     Row("GET", "/v1/vfolders/{vfolder}/entries", "ro", (200,)),
+    Row("GET", "/v1/vfolders/{vfolder}/entries?prefix=a&kind=file&rows=columns", "ro", (200,)),
+    Row("GET", "/v1/uploads", "any", (200,), scope="files:write"),
     Row("GET", "/v1/vfolders/{vfolder}/entry?path=a.txt", "ro", (200,)),
     Row(
         "PATCH",
@@ -153,6 +155,7 @@ ROWS = (
         scope="files:delete",
     ),
     Row("GET", "/v1/vfolders/{vfolder}/content?path=a.txt", "ro", (200,)),
+    Row("GET", "/v1/vfolders/{vfolder}/content?path=a.txt&tail=2", "ro", (206,)),
     Row("HEAD", "/v1/vfolders/{vfolder}/content?path=a.txt", "ro", (200,)),
     Row("GET", "/v1/vfolders/{vfolder}/content?path=&format=tar", "ro", (200,)),
     Row(
