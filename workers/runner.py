@@ -257,9 +257,12 @@ class Runner:
             AccessUnavailable: this cannot be decided now.
         """
         job = run.job
-        if not job.person or job.permitted:
+        if job.permitted or not (job.person or job.if_expired):
             return
-        self._people().check(job, request)
+        if job.if_expired:
+            self._people().check_expired(request)
+        else:
+            self._people().check(job, request)
         with suppress(Cancelled):  # the run ends as cancelled at its first check
             if not run.patiently(lambda: self._store.permit(job.id, run.id)):
                 raise LeaseLost("the job was taken over before its run began")

@@ -147,6 +147,11 @@ class Job:
         return self.fields.get("new_name", "")
 
     @property
+    def if_expired(self) -> bool:
+        """Return whether the job counts only while its vfolder is expired."""
+        return self.fields.get("if_expired") == "1"
+
+    @property
     def permitted(self) -> bool:
         """Return whether a run decided that its requester may do this; effects may have begun."""
         return self.fields.get("permitted") == "1"

@@ -158,6 +158,8 @@ class AccessTable(Table, frozen=True):
     operator_networks: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1/128"])
     #: Who may create a vfolder of a group.
     group_creators: Literal["admins", "members"] = "admins"
+    #: An expired vfolder goes to the trash after this; 0 is never.
+    expired_keep_days: float = 30.0
     #: API keys end after this, unless their maker says otherwise, and after `key-days-max` always.
     key_days: float = 90.0
     key_days_max: float = 365.0
@@ -211,6 +213,8 @@ class AccessTable(Table, frozen=True):
                 raise ValueError(f"[vfolder.access] {key} is a number above 0")
         if self.key_days > self.key_days_max:
             raise ValueError("[vfolder.access] key-days is at most key-days-max")
+        if self.expired_keep_days < 0:
+            raise ValueError("[vfolder.access] expired-keep-days is a number, or 0 for never")
         if self.link_days_max < 0:
             raise ValueError("[vfolder.access] link-days-max is a number, or 0 for no end")
         if self.link_days_max and self.link_days > self.link_days_max:

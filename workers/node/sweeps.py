@@ -31,6 +31,7 @@ from core.redis import Database, connect, store_is_away
 from core.settings import Settings
 from core.telemetry import logger
 from core.uploads import UploadStore
+from workers.node.expiry import ExpiredVFolders
 from workers.node.leftovers import Leftovers
 
 _log = logger(__name__)
@@ -141,7 +142,7 @@ class DueJobs:
     def __call__(self) -> int:
         """Submit what is due, and check the thresholds; return the number of jobs."""
         self._check_thresholds()
-        return self._purges() + self._snapshots() + self._rescan()
+        return self._purges() + self._snapshots() + self._rescan() + self._expired_vfolders()
 
     def _check_thresholds(self) -> None:
         """Publish which scopes reached a threshold; costs a few system calls for each scope."""
@@ -185,6 +186,13 @@ class DueJobs:
                     continue
         return submitted
 
+    def _expired_vfolders(self) -> int:
+        """Submit the delete of each vfolder whose end has passed long ago."""
+        due = ExpiredVFolders(self._settings, self._store, self._backend).due()
+        for request in due:
+            self._submit_once(request, if_expired="1")
+        return len(due)
+
     def _snapshots(self) -> int:
         """Submit the delete of each expired snapshot."""
         over: list[snapshots.KeptSnapshot] = []
@@ -218,13 +226,13 @@ class DueJobs:
             due = time.time() - (at - min(expired))
             self.trash_due_at = min(due, self.trash_due_at or due)
 
-    def _submit_once(self, request: Request) -> None:
+    def _submit_once(self, request: Request, **extra: str) -> None:
         try:
-            self._submit(request)
+            self._submit(request, extra)
         except Locked:  # another request for the same is at work
             _log.info("already submitted", verb=request.verb)
 
-    def _submit(self, request: Request) -> None:
+    def _submit(self, request: Request, extra: dict[str, str]) -> None:
         jobs = self._settings.vfolder.jobs
         self._store.submit(
             Submission(
@@ -232,6 +240,7 @@ class DueJobs:
                 requester=REQUESTER,
                 priority=PRIORITY_LAST,
                 ring_again_seconds=jobs.ring_again_seconds,
+                extra=extra,
             )
         )
 

@@ -23,9 +23,9 @@ from core.access import (
     records,
 )
 from core.cluster import NodeStore
-from core.errors import AccessUnavailable, JobNotPermitted, StorageError
+from core.errors import AccessUnavailable, JobNotPermitted, StorageError, VFolderNotFound
 from core.jobs import Job, JobAccess, access_of
-from core.jobs.requests import Request
+from core.jobs.requests import DeleteRequest, Request
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
@@ -69,6 +69,27 @@ class Requesters:
             raise AccessUnavailable(f"Access cannot be decided: {error.detail}") from error
         if not decision.allowed:
             raise JobNotPermitted(_REFUSED)
+
+    def check_expired(self, request: Request) -> None:
+        """Refuse the delete of an expired vfolder that has a later end now.
+
+        Raises:
+            JobNotPermitted: it is not expired any more, or is gone.
+            AccessUnavailable: this cannot be read now.
+        """
+        if not isinstance(request, DeleteRequest):
+            raise JobNotPermitted(_REFUSED)
+        try:
+            known = self._records.read(request.volume, VFolderId.parse(request.vfolder))
+        except VFolderNotFound:
+            raise JobNotPermitted("The vfolder is gone; nothing was done.") from None
+        except StorageError as error:
+            if not error.retriable:
+                raise
+            raise AccessUnavailable(f"The record cannot be read: {error.detail}") from error
+        end = known.record.expires_at
+        if end is None or end > time.time():
+            raise JobNotPermitted("The vfolder has a later end now; nothing was done.")
 
     def name_made(self, job: Job, request: Request) -> None:
         """Write the record of the vfolder that a job made: its name, and who made it.

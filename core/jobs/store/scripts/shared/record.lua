@@ -3,7 +3,8 @@
 --   job:<id>            hash    the record; `bandwidth` is the job's own limit (bytes per second),
 --                               `share` the limit its run began with, `person` who requested it (JSON;
 --                               no answer has it), `permitted` that a run has decided about that one,
---                               `new_name` the name of the vfolder that it makes
+--                               `new_name` the name of the vfolder that it makes, `if_expired` that it
+--                               counts only while its vfolder is expired
 --   log:<id>            list    its history: JSON lines [kind, time (ms), attempt, node, text], at most
 --                               LOG_MAX; an ended job has a short one in its record
 --   ix:<index>          zset    ids by sequence number, for lists
