@@ -9,12 +9,15 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import redis
+from flask import Response
 
 from api.access.decisions import AccessService
 from api.access.records import FoundVFolder
+from api.access.streams import open_answer
 from api.http import RequestContext, this_request
 from api.http.credentials import caller_address
 from core.access import (
@@ -51,8 +54,8 @@ _VISIT_BYTES = 12
 _COOKIE = "vfolder-link-"
 _LABEL = b"link-visit"
 _NO_LINK = "There is no such link, or it has ended."
-#: What a visitor may.
-_RULE = ACTS["link.read"]
+#: What a visitor may, by the kind of the link.
+_RULES = {"read": ACTS["link.read"], "drop": ACTS["link.drop"]}
 
 
 class LinkNotFound(NotFound):
@@ -104,8 +107,10 @@ class LinkVisits:
         self._proved: dict[str, float] = {}
 
     # -- One visit ---------------------------------------------------------------------------------
-    def visit(self, token: str, *, without_password: bool = False) -> LinkVisit:
+    def visit(self, token: str, *, kind: str = "", without_password: bool = False) -> LinkVisit:
         """Return the visit of the current request, where its link counts now.
+
+        `kind` is that of the links that the route is for; another one looks as if it were absent.
 
         Raises:
             LinkNotFound: no such link counts now.
@@ -116,7 +121,7 @@ class LinkVisits:
         request = this_request()
         address = caller_address(request.environ, self._proxies)
         found = self._found(token, address)
-        if found is None:
+        if found is None or (kind and found[1].kind != kind):
             raise LinkNotFound(_NO_LINK)
         visit = self._decided(*found, request, address)
         if not without_password:
@@ -162,19 +167,49 @@ class LinkVisits:
     def _decided(
         self, found: FoundVFolder, link: Link, request: RequestContext, address: str
     ) -> LinkVisit:
-        if not (
-            self._table_allows
-            and found.record.links_allowed
-            and link.kind == "read"
-            and links.is_live(link, time.time())
-        ):
-            raise LinkNotFound(_NO_LINK)
         caller = self.visitor_of(found, link, address, request.request_id or "")
-        decision = self._service.deciders.decide_rule(caller, _RULE, {"vfolder": found.resource})
-        if not decision.allowed:
-            raise LinkNotFound(_NO_LINK)
+        decision = self._decide(found, link, caller)
         visitor = self._visit_of(link, request) or f"at {address}"
         return LinkVisit(found, link, caller, decision, visitor)
+
+    def _decide(self, found: FoundVFolder, link: Link, caller: Caller) -> Decision:
+        """Return the decision about a visitor, which is yes.
+
+        Raises:
+            LinkNotFound: the link ended, or its maker lost the permission.
+        """
+        allowed = self._table_allows and found.record.links_allowed
+        if not (allowed and links.is_live(link, time.time())):
+            raise LinkNotFound(_NO_LINK)
+        decision = self._service.deciders.decide_rule(
+            caller, _RULES[link.kind], {"vfolder": found.resource}
+        )
+        if not decision.allowed:
+            raise LinkNotFound(_NO_LINK)
+        return decision
+
+    def decide_again(self, visit: LinkVisit) -> None:
+        """Decide a visit as of now, with the present link and what its maker has.
+
+        Raises:
+            LinkNotFound, VFolderNotFound: it is not allowed any more.
+            Unavailable: what decides is away.
+        """
+        place = visit.found
+        found = FoundVFolder(self._service.parts.records.read(place.volume, place.vfolder))
+        for link in found.record.links:
+            if link.id == visit.link.id:
+                self._decide(found, link, self.visitor_of(found, link))
+                return
+        raise LinkNotFound(_NO_LINK)
+
+    def keep_deciding(self, visit: LinkVisit, response: Response) -> Response:
+        """Decide a long answer again and again; it ends when that is refused."""
+        answer = open_answer(response)
+        if answer is not None:
+            decide = partial(self.decide_again, visit)
+            self._service.streams.add(answer, f"link:{visit.link.id}", decide)
+        return response
 
     def visitor_of(
         self, found: FoundVFolder, link: Link, address: str = "", request_id: str = ""
@@ -185,7 +220,7 @@ class LinkVisits:
         credential = CredentialFacts(
             kind="link",
             id=link.id,
-            scopes=_RULE.scopes,
+            scopes=_RULES[link.kind].scopes,
             volumes=frozenset({found.volume}),
             vfolders=frozenset({found.record.id}),
             expires_at=link.expires_at,
@@ -201,13 +236,14 @@ class LinkVisits:
         """Return whether a link would count now: its maker has what it gives, without a token."""
         caller = self.visitor_of(found, link)
         resources = {"vfolder": found.resource}
-        return self._service.deciders.decide_rule(caller, _RULE, resources).allowed
+        return self._service.deciders.decide_rule(caller, _RULES[link.kind], resources).allowed
 
     # -- Audit and counts --------------------------------------------------------------------------
     def note(self, visit: LinkVisit) -> None:
         """Write the line of an opening by a link."""
         reference = visit.found.reference
-        self._service.note(visit.caller, _RULE, visit.decision, vfolder=reference)
+        rule = _RULES[visit.link.kind]
+        self._service.note(visit.caller, rule, visit.decision, vfolder=reference)
 
     def count_download(self, visit: LinkVisit, entry: str) -> None:
         """Count a download once per visitor, entry and hour.

@@ -13,12 +13,13 @@ from api.routes import (
 from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
 from api.routes.people import PeopleResource, PersonRequest, needs
-from api.routes.resource import PROBLEM, Resource, Route, RouteAnswer
+from api.routes.resource import PROBLEM, VOLUME_ERRORS, Resource, Route, RouteAnswer
 from api.routes.unmanaged import VOLUME
 
 __all__ = [
     "PROBLEM",
     "VOLUME",
+    "VOLUME_ERRORS",
     "Door",
     "PeopleResource",
     "PersonRequest",

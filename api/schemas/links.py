@@ -11,7 +11,7 @@ from api.schemas.people import UNCHANGED, PersonBody
 from core.access.links import PASSWORD_MAX, PASSWORD_MIN
 from core.names import VFolderPath
 
-KINDS = ["read"]
+KINDS = ["read", "drop"]
 
 
 def _number(description: str, **options: Any) -> fields.Integer:  # noqa: ANN401 - marshmallow's options
@@ -29,6 +29,8 @@ _PASSWORD: dict[str, Any] = {
     "validate": validate.Length(PASSWORD_MIN, PASSWORD_MAX),
     "metadata": {"description": "What a visitor has to know besides; null is none."},
 }
+_BYTES = "Bytes that all visitors together may send; for `drop`."
+_FILE_BYTES = "Bytes of the largest file that a visitor may send; for `drop`."
 _DOWNLOADS = "Downloads until the link ends; one counts once per visitor, entry and hour."
 
 
@@ -43,6 +45,8 @@ class NewLink:
     password: str | None
     note: str
     max_downloads: int | None
+    max_bytes: int | None
+    max_file_bytes: int | None
 
 
 class NewLinkBody(PersonBody):
@@ -52,7 +56,9 @@ class NewLinkBody(PersonBody):
     kind = fields.String(
         load_default="read",
         validate=validate.OneOf(KINDS),
-        metadata={"description": "`read`: a visitor browses and downloads."},
+        metadata={
+            "description": "`read`: a visitor browses and downloads. `drop`: it sends files."
+        },
     )
     path = PathField("path", load_default=lambda: VFolderPath(()))
     expires_at = MomentField(
@@ -63,9 +69,11 @@ class NewLinkBody(PersonBody):
     password = fields.String(load_default=None, **_PASSWORD)
     note = Note(load_default="")
     max_downloads = _number(_DOWNLOADS, load_default=None)
+    max_bytes = _number(_BYTES, load_default=None)
+    max_file_bytes = _number(_FILE_BYTES, load_default=None)
 
 
-_CHANGED = ("expires_at", "password", "note", "max_downloads")
+_CHANGED = ("expires_at", "password", "note", "max_downloads", "max_bytes", "max_file_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class LinkChange:
     password: Any = UNCHANGED
     note: Any = UNCHANGED
     max_downloads: Any = UNCHANGED
+    max_bytes: Any = UNCHANGED
+    max_file_bytes: Any = UNCHANGED
     given: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,6 +102,8 @@ class LinkChangeBody(PersonBody):
     password = fields.String(**_PASSWORD)
     note = Note()
     max_downloads = _number(_DOWNLOADS)
+    max_bytes = _number(_BYTES)
+    max_file_bytes = _number(_FILE_BYTES)
 
 
 class LinkRow(ma.Schema):
@@ -105,7 +117,10 @@ class LinkRow(ma.Schema):
     note = fields.String()
     has_password = fields.Boolean()
     max_downloads = fields.Integer(allow_none=True)
+    max_bytes = fields.Integer(allow_none=True)
+    max_file_bytes = fields.Integer(allow_none=True)
     downloads = fields.Integer()
+    sent_bytes = fields.Integer()
     created_at = fields.String(allow_none=True)
     expires_at = fields.String(allow_none=True)
     revoked_at = fields.String(allow_none=True)
@@ -131,6 +146,7 @@ class VisitedLink(ma.Schema):
     needs_password = fields.Boolean()
     name = fields.String(allow_none=True)
     is_directory = fields.Boolean(allow_none=True)
+    max_file_bytes = fields.Integer(allow_none=True)
     expires_at = fields.String(allow_none=True)
 
 
@@ -145,4 +161,21 @@ class PasswordBody(PersonBody):
     """The password of a link."""
 
     makes = Password
-    password = fields.String(required=True, validate=validate.Length(max=PASSWORD_MAX))
+    password = fields.String(
+        load_default="",
+        validate=validate.Length(max=PASSWORD_MAX),
+        metadata={"description": "Empty for a link without one: the cookie then names the visit."},
+    )
+
+
+class SentFile(ma.Schema):
+    """A file that the visitor has sent, under the name that it got."""
+
+    name = fields.String()
+    size_bytes = fields.Integer()
+
+
+class SentFiles(ma.Schema):
+    """What the visitor has sent in this visit, the oldest first."""
+
+    sent = fields.List(fields.Nested(SentFile))

@@ -117,7 +117,7 @@ class Staging:
 
         Raises:
             VFolderNotFound: the vfolder does not exist.
-            EntryExists: a directory has this name.
+            EntryExists: a directory has this name, or a file that must not be replaced.
             PathEscape: a link or a file is where a directory should be.
             DigestMismatch: the bytes are not the announced ones; nothing was published.
             NoSpace, QuotaExceeded, BackendFailed: the storage refuses.
@@ -173,18 +173,24 @@ class Staging:
 
     def _rename(self, name: str, parent: int) -> None:
         try:
-            os.rename(self.upload.id, name, src_dir_fd=self._directory, dst_dir_fd=parent)
+            self._move(self._directory, name, parent)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             if inheritance.take_project(self.descriptor, parent):
-                os.rename(self.upload.id, name, src_dir_fd=self._directory, dst_dir_fd=parent)
+                self._move(self._directory, name, parent)
                 return
             # The volume was mounted again since the file was opened: use the mount of now.
             with upload_directory(self.backend, self.upload) as directory:
                 if not self._is_in(directory):
                     raise
-                os.rename(self.upload.id, name, src_dir_fd=directory, dst_dir_fd=parent)
+                self._move(directory, name, parent)
+
+    def _move(self, directory: int, name: str, parent: int) -> None:
+        if self.upload.new_only:
+            descriptors.rename_noreplace(self.upload.id, directory, name, parent)
+        else:
+            os.rename(self.upload.id, name, src_dir_fd=directory, dst_dir_fd=parent)
 
     def give_to_job(self, job: str) -> None:
         """Leave the bytes to the job that unpacks them.
@@ -252,7 +258,8 @@ def begin(backend: Backend, store: UploadStore, upload: Upload) -> Upload:
     except StorageError:
         settle_space(backend, upload)
         raise
-    if upload.length == 0 and not upload.partial and not upload.extract:
+    # One that replaces nothing would meet its own empty file; its creation publishes it anyway.
+    if upload.length == 0 and not (upload.partial or upload.extract or upload.new_only):
         _publish_empty(backend, upload)
     return known
 

@@ -92,6 +92,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tree: bool = False
     #: The node that opened it, whose bound counts it.
     node: str = ""
+    #: It never replaces a file: where one has its name in the end, it is refused.
+    new_only: bool = False
 
     @property
     def is_counted(self) -> bool:

@@ -59,6 +59,8 @@ class UploadSession:
     watch: WatchedCall
     #: Raises when a person may write no more; None for the manager's tickets.
     decide: Callable[[], object] | None = None
+    #: A new upload never replaces a file.
+    new_only: bool = False
 
     @property
     def id(self) -> str:
@@ -195,7 +197,7 @@ def open_session(url_id: str = "") -> Iterator[UploadSession]:
 
 @contextmanager
 def session_of(
-    ticket: UploadTicket, url_id: str, parameters: dict[str, str]
+    ticket: UploadTicket, url_id: str, parameters: dict[str, str], *, new_only: bool = False
 ) -> Iterator[UploadSession]:
     """Give the session of a permission that was checked; its use of the volume is watched.
 
@@ -210,7 +212,7 @@ def session_of(
 
     with door.inline_calls.watched(ticket.volume, find_vfolder) as watch:
         find_vfolder()
-        yield UploadSession(ticket, url_id, parameters, door, watch)
+        yield UploadSession(ticket, url_id, parameters, door, watch, new_only=new_only)
 
 
 def is_complete(upload: Upload, offset: int) -> bool:

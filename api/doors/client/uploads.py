@@ -390,6 +390,7 @@ def _described(session: UploadSession, kind: str) -> Upload:
         partial=kind == "partial",
         extract=_extract(session, metadata, kind),
         concat=request.headers["Upload-Concat"] if kind == "final" else "",
+        new_only=session.new_only,
     )
 
 

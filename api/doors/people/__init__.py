@@ -10,6 +10,7 @@ from api.doors.people import (
     audit,
     content,
     copies,
+    drops,
     entries,
     grants,
     jobs,
@@ -50,5 +51,6 @@ def install(where: Api | Flask) -> None:
         jobs.blueprint,
         links.blueprint,
         visits.blueprint,
+        drops.blueprint,
     ):
         where.register_blueprint(blueprint)

@@ -22,9 +22,17 @@ from api.routes import (
 )
 from api.schemas import links as shapes
 from api.schemas.people import UNCHANGED
+from backends.volumes import entry_trash
 from core.access import Link, VFolderRecord, links
 from core.access.link_counts import LinkUse
-from core.errors import AccessForbidden, Conflict, NoSpace, QuotaExceeded, VFolderNotFound
+from core.errors import (
+    AccessForbidden,
+    Conflict,
+    NoSpace,
+    QuotaExceeded,
+    Unsupported,
+    VFolderNotFound,
+)
 from core.names import moment_or_none
 
 blueprint = PeopleResource("links", __name__, description="Links for visitors.")
@@ -54,7 +62,7 @@ def list_links(asked: PersonRequest) -> Response:
         takes=shapes.NewLinkBody,
         gives={201: RouteAnswer("Made.", shapes.MadeLink)},
         parameters=(parameters.IF_MATCH,),
-        refuses=_WRITES,
+        refuses=(Unsupported, *_WRITES),
     ),
 )
 @needs("links.manage")
@@ -69,12 +77,14 @@ def make_link(body: shapes.NewLink, asked: PersonRequest) -> Response:
     link = Link(
         id=links.new_id(),
         digest=links.digest_of(token) or "",
-        kind="read",
+        kind="drop" if body.kind == "drop" else "read",
         path=str(body.path),
         maker=asked.caller.subject.word.replace("operator:", "user:"),
         note=body.note,
         password=None if body.password is None else links.hashed(body.password),
         max_downloads=body.max_downloads,
+        max_bytes=body.max_bytes,
+        max_file_bytes=body.max_file_bytes,
         created_at=now,
         expires_at=_end(body.expires_at, now),
     )
@@ -183,6 +193,9 @@ def _check_allowed(found: FoundVFolder, link: Link) -> None:
     table = current_door().settings.vfolder.access
     if table is None or not table.links or not found.record.links_allowed:
         raise AccessForbidden("Links are turned off here; share with a user or a group.")
+    supported = current_door().volume_access.on_volume(found.volume, entry_trash.supported)
+    if link.kind == "drop" and not supported:
+        raise Unsupported("A bucket takes no files by links; make a link of the kind `read`.")
     if not current_door().link_visits.is_within_maker(found, link):
         raise AccessForbidden(
             "Only your token says that you are in the group, and a link would outlive it."
@@ -253,7 +266,10 @@ def _row(found: FoundVFolder, link: Link, use: LinkUse) -> dict[str, Any]:
         "note": link.note,
         "has_password": link.password is not None,
         "max_downloads": link.max_downloads,
+        "max_bytes": link.max_bytes,
+        "max_file_bytes": link.max_file_bytes,
         "downloads": use.downloads,
+        "sent_bytes": use.sent_bytes,
         "created_at": moment_or_none(link.created_at),
         "expires_at": moment_or_none(link.expires_at),
         "revoked_at": moment_or_none(link.revoked_at),

@@ -16,7 +16,15 @@ from api.doors.people.documents import entry_document
 from api.doors.people.entries import PAGE_DEFAULT, PAGE_MAX, limit_of, path_of, query
 from api.doors.people.keys import parts_of_door
 from api.http import answer, no_content, this_request
-from api.routes import Resource, Route, RouteAnswer, bind_log_context, current_door, parameters
+from api.routes import (
+    VOLUME_ERRORS,
+    Resource,
+    Route,
+    RouteAnswer,
+    bind_log_context,
+    current_door,
+    parameters,
+)
 from api.schemas import links as shapes
 from api.schemas.people import EntryRows
 from backends.archives import ZIP
@@ -33,7 +41,10 @@ from core.names import VFolderPath, moment_or_none
 
 blueprint = Resource("visits", __name__, description="What visitors of a link may.")
 
-_REFUSES = (LinkNotFound, LinkPasswordNeeded, Throttled, AccessUnavailable, InvalidParameters)
+_REFUSES = (
+    *(LinkNotFound, LinkPasswordNeeded, Throttled, AccessUnavailable, InvalidParameters),
+    *VOLUME_ERRORS,
+)
 _PATH = parameters.in_query("path", "The path below the link; the link's own when absent.")
 _PASSWORD = parameters.header("X-Link-Password", "The password of the link, where it has one.")
 _LIMIT = parameters.in_query(
@@ -62,16 +73,18 @@ def look_at_link(token: str) -> Response:
     except LinkPasswordNeeded:
         needs_password, name, is_directory = True, None, None
     else:
-        needs_password = False
-        name, is_directory = _named(visit)
+        needs_password, name, is_directory = False, None, True
+        if visit.link.kind == "read":  # who sends files learns no name
+            name, is_directory = _named(visit)
     document = {
         "kind": visit.link.kind,
         "needs_password": needs_password,
         "name": name,
         "is_directory": is_directory,
+        "max_file_bytes": visit.link.max_file_bytes,
         "expires_at": moment_or_none(visit.link.expires_at),
     }
-    return _private(answer(document))
+    return private(answer(document))
 
 
 @blueprint.operation(
@@ -84,7 +97,10 @@ def look_at_link(token: str) -> Response:
     ),
 )
 def begin_visit(body: shapes.Password, token: str) -> Response:
-    """Exchange the password of a link for a cookie that ends after an hour."""
+    """Exchange the password of a link for a cookie that ends after an hour.
+
+    Who sends files by a link without a password gets a cookie, too: it names the visit.
+    """
     door = current_door()
     visit = _visit(token, without_password=True)
     name, text = door.link_visits.begin(visit, body.password)
@@ -98,7 +114,7 @@ def begin_visit(body: shapes.Password, token: str) -> Response:
         samesite="Strict",
         path="/s/",
     )
-    return _private(response)
+    return private(response)
 
 
 @blueprint.operation(
@@ -114,7 +130,7 @@ def list_link_entries(token: str) -> Response:
     """List a directory of a link in the order of names, page by page."""
     given = query(("path", "limit", "cursor"))
     path, limit = path_of(given), limit_of(given, PAGE_DEFAULT, PAGE_MAX)
-    visit = _visit(token)
+    visit = _visit(token, kind="read")
     _check_left(visit)
     base = VFolderPath.parse(visit.link.path)
     with _hidden():
@@ -122,7 +138,7 @@ def list_link_entries(token: str) -> Response:
             visit.found, listing.list_below, base, path, limit, given.get("cursor")
         )
     rows = [entry_document(item) for item in page.items]
-    return _private(answer({"entries": rows, "next": page.next}))
+    return private(answer({"entries": rows, "next": page.next}))
 
 
 @blueprint.operation(
@@ -146,7 +162,7 @@ def get_link_content(token: str) -> Response:
     """
     given = query(("path", "format"))
     path, form = path_of(given), downloads.requested_format(given)
-    visit = _visit(token)
+    visit = _visit(token, kind="read")
     place, door = visit.found, current_door()
     if not door.volume_access.is_here(place.volume):
         raise tickets.OnOtherNode(door.volume_access.node_of(place.volume).client_url)
@@ -165,7 +181,8 @@ def get_link_content(token: str) -> Response:
     if this_request().method == "GET" and response.status_code in (200, 206):
         _count(visit, response, f"{given.get('path', '')}\0{given.get('format', '')}")
     response.headers["Cache-Control"] = "private, no-cache"
-    return _private(response, keep_caching=True)
+    door.link_visits.keep_deciding(visit, response)
+    return private(response, keep_caching=True)
 
 
 def _count(visit: LinkVisit, response: Response, entry: str) -> None:
@@ -179,10 +196,16 @@ def _count(visit: LinkVisit, response: Response, entry: str) -> None:
     door.link_visits.note(visit)
 
 
-def _visit(token: str, *, without_password: bool = False) -> LinkVisit:
-    visit = current_door().link_visits.visit(token, without_password=without_password)
+def _visit(token: str, *, kind: str = "", without_password: bool = False) -> LinkVisit:
+    visits = current_door().link_visits
+    visit = visits.visit(token, kind=kind, without_password=without_password)
     bind_log_context(visit.found.volume, visit.found.vfolder)
     return visit
+
+
+def visit_to_send(token: str) -> LinkVisit:
+    """Return the visit of a request by a link that takes files."""
+    return _visit(token, kind="drop")
 
 
 def _check_left(visit: LinkVisit) -> None:
@@ -216,7 +239,7 @@ def _hidden() -> Iterator[None]:
         raise EntryNotFound("The link has no such entry.") from None
 
 
-def _private(response: Response, *, keep_caching: bool = False) -> Response:
+def private(response: Response, *, keep_caching: bool = False) -> Response:
     """Keep the answer from caches that others share, and its URL from other sites."""
     if not keep_caching:
         response.headers["Cache-Control"] = "no-store"

@@ -1,5 +1,6 @@
 """Links: what a visitor may, how a link ends, and that it never gives more than its maker has."""
 
+import base64
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -59,11 +60,12 @@ def test_a_visitor_browses_and_downloads_below_the_path(people: People) -> None:
     owner, vfolder, link = shared(people)
     wait_for(lambda: get(people, link).status_code == 200)
     seen = get(people, link)
-    assert seen.json() | {"expires_at": ""} == {
+    assert seen.json() | {"expires_at": "", "max_file_bytes": None} == {
         "kind": "read",
         "needs_password": False,
         "name": "open",
         "is_directory": True,
+        "max_file_bytes": None,
         "expires_at": "",
     }
     assert seen.headers["Referrer-Policy"] == "no-referrer"
@@ -162,9 +164,13 @@ def test_a_restored_vfolder_has_no_link_that_counts(people: People) -> None:
     people.ended(owner, people.call(owner, "DELETE", base).json()["id"])
     people.ended(owner, people.call(owner, "POST", f"{base}/restore", {}).json()["id"])
     wait_for(lambda: people.call(owner, "GET", base).json().get("trashed") is False)
-    (row,) = people.call(owner, "GET", f"{base}/links").json()["links"]
-    assert row["revoked_at"] is not None
-    assert not_there(people, link)
+
+    def revoked() -> bool:  # within a second
+        (row,) = people.call(owner, "GET", f"{base}/links").json()["links"]
+        return row["revoked_at"] is not None
+
+    wait_for(revoked)
+    wait_for(lambda: not_there(people, link))
 
 
 def test_a_password_opens_a_link(people: People) -> None:
@@ -179,7 +185,8 @@ def test_a_password_opens_a_link(people: People) -> None:
     assert get(people, f"{link}/content?path=a.txt", headers=right).content == b"hello, world"
     assert get(people, link, headers=right).json()["name"] == "open"
     assert people.call(None, "POST", link, {"password": "wrong horse"}).status_code == 403
-    bought = people.call(None, "POST", link, {"password": "correct horse"})
+    body = {"password": "correct horse"}
+    bought = requests.post(people.door.url + link, json=body, timeout=60)
     assert bought.status_code == 204
     cookie = bought.headers["Set-Cookie"].partition(";")[0]
     assert "HttpOnly" in bought.headers["Set-Cookie"]
@@ -210,6 +217,114 @@ def test_a_link_has_so_many_downloads(people: People) -> None:
     (row,) = people.call(owner, "GET", f"/v1/vfolders/{vfolder.id}/links").json()["links"]
     assert row["downloads"] == 2
     assert row["last_used_at"] is not None
+
+
+def send(people: People, link: str, name: str, data: bytes, **headers: str) -> requests.Response:
+    """Send a file by a link, in one request for its opening and one for its bytes."""
+    tus = {"Tus-Resumable": "1.0.0", **headers}
+    encoded = base64.b64encode(name.encode()).decode()
+    begun = people.call(
+        None,
+        "POST",
+        f"{link}/uploads",
+        headers={**tus, "Upload-Length": str(len(data)), "Upload-Metadata": f"filename {encoded}"},
+    )
+    if begun.status_code != 201 or not data:
+        return begun
+    piece = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    return people.call(None, "PATCH", begun.headers["Location"], headers=piece, data=data)
+
+
+def another_visit(people: People, link: str) -> str:
+    """The cookie of a new visit, which the connections of the test do not keep."""
+    begun = requests.post(people.door.url + link, json={}, timeout=60)
+    assert begun.status_code == 204
+    return begun.headers["Set-Cookie"].partition(";")[0]
+
+
+def test_a_visitor_sends_files_and_sees_no_others(people: People) -> None:
+    _, vfolder, link = shared(people, kind="drop")
+    inside = people.path(vfolder) / "open"
+    wait_for(lambda: get(people, link).status_code == 200)
+    assert get(people, link).json()["name"] is None
+    for end in ("entries", "content?path=a.txt"):
+        assert get(people, f"{link}/{end}").status_code == 404
+    assert send(people, link, "new.bin", b"12345").status_code == 204
+    assert (inside / "new.bin").read_bytes() == b"12345"
+    # A name that is taken gets a number; nothing is replaced.
+    assert send(people, link, "a.txt", b"mine").status_code == 204
+    assert send(people, link, "a.txt", b"mine too").status_code == 204
+    assert send(people, link, "empty", b"").status_code == 201
+    assert (inside / "a.txt").read_text() == "hello, world"
+    assert (inside / "a (2).txt").read_bytes() == b"mine"
+    assert (inside / "a (3).txt").read_bytes() == b"mine too"
+    sent = get(people, f"{link}/uploads").json()["sent"]
+    names = ["new.bin", "a (2).txt", "a (3).txt", "empty"]
+    assert [one["name"] for one in sent] == names
+    # Another visit sees none of them.
+    cookie = another_visit(people, link)
+    other = {"Cookie": cookie}
+    assert get(people, f"{link}/uploads", headers=other).json()["sent"] == []
+    assert send(people, link, "theirs", b"1", **other).status_code == 204
+    assert [
+        one["name"] for one in get(people, f"{link}/uploads", headers=other).json()["sent"]
+    ] == ["theirs"]
+
+
+def test_what_a_visitor_may_not_send(people: People) -> None:
+    _, vfolder, link = shared(people, kind="drop", max_bytes=10, max_file_bytes=6)
+    wait_for(lambda: get(people, link).status_code == 200)
+    top = people.path(vfolder)
+    tus = {"Tus-Resumable": "1.0.0"}
+    assert send(people, link, "big", b"1234567").status_code == 413
+    for name in ("..", "", ".", "x" * 256):
+        assert send(people, link, name, b"1").status_code == 400, name
+    assert send(people, link, "../../up", b"1").status_code == 204  # the last part is the name
+    assert (top / "open" / "up").exists()
+    name = base64.b64encode(b"n").decode()
+    for headers in (
+        {"Upload-Defer-Length": "1", "Upload-Metadata": f"filename {name}"},
+        {"Upload-Length": "1", "Upload-Metadata": f"filename {name},extract dGFy"},
+        {"Upload-Length": "1", "Upload-Concat": "partial"},
+    ):
+        answer = people.call(None, "POST", f"{link}/uploads", headers={**tus, **headers})
+        assert answer.status_code == 400, headers
+    assert send(people, link, "six", b"123456").status_code == 204
+    assert send(people, link, "six", b"1234").status_code == 422  # eleven bytes in all
+    (top / "open").rename(top / "elsewhere")
+    assert send(people, link, "late", b"1").status_code == 404
+    assert not (top / "open").exists()
+
+
+def test_an_upload_belongs_to_its_visit_and_replaces_nothing(people: People) -> None:
+    _, vfolder, link = shared(people, kind="drop")
+    wait_for(lambda: get(people, link).status_code == 200)
+    inside = people.path(vfolder) / "open"
+    tus = {"Tus-Resumable": "1.0.0"}
+    name = base64.b64encode(b"late.txt").decode()
+    opening = {"Upload-Length": "4", "Upload-Metadata": f"filename {name}"}
+    begun = people.call(None, "POST", f"{link}/uploads", headers={**tus, **opening})
+    url = begun.headers["Location"]
+    cookie = another_visit(people, link)
+    piece = {**tus, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    foreign = {**piece, "Cookie": cookie}
+    assert people.call(None, "PATCH", url, headers=foreign, data=b"evil").status_code == 404
+    assert people.call(None, "HEAD", url, headers={**tus, "Cookie": cookie}).status_code == 404
+    (inside / "late.txt").write_text("the owner's own")  # after the name was chosen
+    late = people.call(None, "PATCH", url, headers=piece, data=b"mine")
+    assert late.status_code == 409
+    assert "open" not in late.text
+    assert (inside / "late.txt").read_text() == "the owner's own"
+    assert people.call(None, "DELETE", url, headers=tus).status_code == 204
+
+
+def test_who_may_only_read_takes_no_files(people: People) -> None:
+    owner, vfolder, link = shared(people, kind="drop")
+    wait_for(lambda: get(people, link).status_code == 200)
+    end = {"expires_at": moment(time.time() - 1)}  # the vfolder is read-only from now on
+    assert people.call(owner, "PATCH", f"/v1/vfolders/{vfolder.id}", end).status_code == 200
+    wait_for(lambda: get(people, link).status_code == 404)
+    assert send(people, link, "x", b"1").status_code == 404
 
 
 def test_ends_and_owners_of_links(people: People) -> None:
