@@ -32,6 +32,7 @@ from core.jobs.requests import (
     DeleteFilesRequest,
     DescribeRequest,
     ExtractRequest,
+    FindRequest,
     ImportRequest,
     Request,
     RestoreRequest,
@@ -200,7 +201,7 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
                     self._must_exist(request.home, request.target)
-            case UsageRequest():
+            case UsageRequest() | FindRequest():
                 self._must_exist(request.volume, request.vfolder)
             case DeleteFilesRequest():
                 self._must_exist(request.volume, request.vfolder)

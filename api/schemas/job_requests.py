@@ -170,6 +170,27 @@ class ExtractBody(JobBody):
     archive = fields.String(required=True, validate=validate.OneOf(["tar", "zip"]))
 
 
+class FindBody(JobBody):
+    """Look for entries of a vfolder; the report of the job names all of them."""
+
+    vfolder = VFolderField("vfolder")
+    path = PathField("path", load_default=lambda: VFolderPath(()))
+    match = fields.String(
+        load_default="",
+        validate=validate.Length(max=requests.MATCH_MAX),
+        metadata={"description": "A pattern of names as a shell has it; with `/` one of paths."},
+    )
+    kind = fields.String(
+        load_default=None,
+        allow_none=True,
+        validate=validate.OneOf(["file", "directory", "symlink"]),
+    )
+    min_bytes = _size("Leave out smaller files, and all that is no file.")
+    max_bytes = _size("Leave out bigger files, and all that is no file.")
+    newer_than = _moment("Leave out what was modified before this moment (RFC 3339).")
+    older_than = _moment("Leave out what was modified after this moment (RFC 3339).")
+
+
 class UsageBody(JobBody):
     """Count what a vfolder holds."""
 
@@ -308,6 +329,7 @@ VERB_BODIES: dict[str, type[JobBody]] = {
     "delete": DeleteBody,
     "delete-files": DeleteFilesBody,
     "extract": ExtractBody,
+    "find": FindBody,
     "transfer": TransferBody,
     "usage": UsageBody,
     "restore": RestoreBody,

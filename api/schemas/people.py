@@ -202,6 +202,21 @@ class EntryListing(EntryRows):
     rows = fields.List(fields.List(fields.Raw(allow_none=True)))
 
 
+class FoundRow(ma.Schema):
+    """An entry that was found."""
+
+    path = fields.String()
+    kind = fields.String(validate=validate.OneOf(["file", "directory", "symlink"]))
+    size_bytes = fields.Integer(allow_none=True)
+    modified_at = fields.String()
+
+
+class FoundEntries(ma.Schema):
+    """All entries that were found, in the order of their paths."""
+
+    entries = fields.List(fields.Nested(FoundRow))
+
+
 class UploadRow(ma.Schema):
     """An upload in flight; null is unknown."""
 

@@ -1,6 +1,6 @@
 """Entries of a vfolder: list, make, move, remove. Knows no job and no HTTP."""
 
-from backends.entries import access_files, entries, listing, metadata, object_tree
+from backends.entries import access_files, entries, listing, metadata, object_tree, search
 from backends.entries.access_files import RecordChanged, RecordFile, RecordPage
 from backends.entries.listing import DescribedEntry, EntryPage
 from backends.entries.object_count import count_objects
@@ -37,5 +37,6 @@ __all__ = [
     "metadata",
     "object_tree",
     "read_volume",
+    "search",
     "take_inventory",
 ]

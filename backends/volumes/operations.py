@@ -23,7 +23,7 @@ from backends.base import (
     QuotaUsage,
     TreeUsage,
 )
-from backends.entries import Piece, access_files, entries, listing, metadata
+from backends.entries import Piece, access_files, entries, listing, metadata, search
 from backends.fs import descriptors, layout, paths
 from backends.mounted import measured
 from backends.quota import quick_usage
@@ -289,4 +289,5 @@ IN_VFOLDER = _named(
     listing.list_named,
     listing.describe_entry,
     quick_usage.count,
+    search.search,
 )

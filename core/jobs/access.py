@@ -11,6 +11,7 @@ from core.jobs.requests import (
     DeleteFilesRequest,
     DeleteRequest,
     ExtractRequest,
+    FindRequest,
     PurgeRequest,
     Request,
     RestoreRequest,
@@ -26,6 +27,7 @@ _ON_ONE: dict[type[Request], str] = {
     DeleteRequest: "vfolders.delete",
     DeleteFilesRequest: "jobs.delete-files",
     UsageRequest: "jobs.usage",
+    FindRequest: "jobs.find",
     RestoreRequest: "vfolders.restore",
     PurgeRequest: "vfolders.purge",
 }

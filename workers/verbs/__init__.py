@@ -5,6 +5,7 @@ from workers.verbs.adopt import Adopt
 from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
 from workers.verbs.extract import Extract
+from workers.verbs.find import FindEntries
 from workers.verbs.object_across import across
 from workers.verbs.removed_entries import RestoreEntries, TrashEntries
 from workers.verbs.rescan import Rescan
@@ -18,6 +19,7 @@ __all__ = [
     "Delete",
     "DeleteFiles",
     "Extract",
+    "FindEntries",
     "Purge",
     "Rescan",
     "RestoreEntries",

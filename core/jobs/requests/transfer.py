@@ -93,7 +93,7 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
                 raise invalid_field(name, "is below zero")
         for name in ("newer_than", "older_than"):
             if (text := getattr(self, name)) is not None:
-                _check_moment(name, text)
+                check_moment(name, text)
         if self.bytes_per_second is not None and self.bytes_per_second < 1:
             raise invalid_field("bytes_per_second", "is above zero, or null")
 
@@ -106,7 +106,12 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
             raise invalid_field("target_path", "overlaps the source")
 
 
-def _check_moment(name: str, text: str) -> None:
+def check_moment(name: str, text: str) -> None:
+    """Refuse what is no moment with an offset.
+
+    Raises:
+        InvalidParameters: it is none; the error names the field.
+    """
     try:
         moment_ns(text)
     except ValueError as error:

@@ -18,7 +18,7 @@ from core.jobs.requests.base import (
     lock_key,
     scope_of,
 )
-from core.jobs.requests.transfer import AssistRequest, TransferRequest
+from core.jobs.requests.transfer import AssistRequest, TransferRequest, check_moment
 from core.jobs.requests.upkeep import (
     AdoptRequest,
     PurgeRequest,
@@ -140,6 +140,46 @@ class UsageRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="usage")
         return [lock_key(self.volume, self.vfolder)]
 
 
+#: The longest pattern of a search (characters).
+MATCH_MAX = 1000
+
+
+class FindRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="find"):
+    """Look for entries of a vfolder; None is no condition."""
+
+    mode: ClassVar[LockMode] = "shared"
+    #: The directory below which they are.
+    path: str = ""
+    #: A pattern of the shell, of names, or of paths where it has a slash.
+    match: str = ""
+    kind: Literal["file", "directory", "symlink"] | None = None
+    min_bytes: int | None = None
+    max_bytes: int | None = None
+    newer_than: str | None = None
+    older_than: str | None = None
+
+    def needs(self) -> list[str]:
+        """Return the vfolder."""
+        return [lock_key(self.volume, self.vfolder)]
+
+    def natural_key(self) -> str:
+        """Return no key: several searches of one vfolder may run."""
+        return ""
+
+    def validate(self) -> None:
+        """Check id, path, pattern, sizes and moments."""
+        super().validate()
+        VFolderPath.parse(self.path)
+        if len(self.match) > MATCH_MAX:
+            raise invalid_field("match", f"has at most {MATCH_MAX} characters")
+        for name in ("min_bytes", "max_bytes"):
+            if (getattr(self, name) or 0) < 0:
+                raise invalid_field(name, "is below zero")
+        for name in ("newer_than", "older_than"):
+            if (text := getattr(self, name)) is not None:
+                check_moment(name, text)
+
+
 class ExtractRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="extract"):
     """Unpack an archive into a directory that does not exist yet; it appears complete."""
 
@@ -179,6 +219,7 @@ VERBS: dict[str, type[Request]] = {
         DeleteRequest,
         DeleteFilesRequest,
         ExtractRequest,
+        FindRequest,
         TransferRequest,
         UsageRequest,
         RestoreRequest,

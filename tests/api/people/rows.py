@@ -92,6 +92,7 @@ ROWS = (
     Row("POST", "/v1/vfolders/{vfolder}/links", "owner", (412,), {}, STALE, "shares:manage"),
     Row("GET", "/v1/vfolders/{vfolder}/entries", "ro", (200,)),
     Row("GET", "/v1/vfolders/{vfolder}/entries?prefix=a&kind=file&rows=columns", "ro", (200,)),
+    Row("GET", "/v1/vfolders/{vfolder}/find?match=*.txt", "ro", (200,)),
     Row("GET", "/v1/uploads", "any", (200,), scope="files:write"),
     Row("GET", "/v1/vfolders/{vfolder}/entry?path=a.txt", "ro", (200,)),
     Row(

@@ -90,3 +90,25 @@ def test_uploads_in_flight(people: People) -> None:
     assert people.call(owner, "GET", "/v1/uploads").json()["uploads"] == []
     people.grant(vfolder)  # what may not be written is not listed
     wait_for(lambda: people.call(other, "GET", "/v1/uploads").json()["uploads"] == [])
+
+
+def test_find(people: People) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner, a1="1", a2="22", b="3")
+    base = f"/v1/vfolders/{vfolder.id}/find"
+    small = people.call(owner, "GET", f"{base}?match=a*&min_bytes=2")
+    (row,) = small.json()["entries"]
+    assert (row["path"], row["kind"], row["size_bytes"]) == ("a2", "file", 2)
+    # More than the limit is found by a job, whose report names all.
+    big = people.call(owner, "GET", f"{base}?match=a*&limit=1")
+    assert big.status_code == 202, big.text
+    job = people.ended(owner, big.json()["id"])
+    assert [one["path"] for one in job["result"]["entries"]] == ["a1", "a2"]
+    report = people.call(owner, "GET", f"/v1/jobs/{job['id']}/report?format=csv").text
+    assert [line.split(",")[:2] for line in report.splitlines()[1:]] == [
+        ["a1", "found"],
+        ["a2", "found"],
+    ]
+    for wrong in ("kind=fifo", "min_bytes=-1", "newer_than=yesterday", "path=../x", "limit=0"):
+        assert people.call(owner, "GET", f"{base}?{wrong}").status_code == 400, wrong
+    assert people.call(owner, "GET", f"{base}?path=absent").status_code in (400, 404)

@@ -30,6 +30,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
             ("purge", {"trash": TRASH, "entries": True}, "entries.purge"),
         )
     ),
+    ({"verb": "find", "vfolder": A, "match": "*"}, "jobs.find", {"vfolder": f"v {A}"}, ""),
     ({"verb": "usage", "vfolder": A}, "jobs.usage", {"vfolder": f"v {A}"}, ""),
     (
         {"verb": "restore", "vfolder": A, "trash": TRASH},

@@ -16,6 +16,7 @@ from core.jobs.requests import (
     DeleteFilesRequest,
     DeleteRequest,
     ExtractRequest,
+    FindRequest,
     ImportRequest,
     ModelRevision,
     PurgeRequest,
@@ -77,6 +78,7 @@ ROLES: dict[str, Callable[[str], Request]] = {
         registry_type="huggingface",
         models=[ModelRevision(model_id="a/b", revision="main")],
     ),
+    "`find`": lambda v: FindRequest(volume="v", vfolder=v, match="*"),
 }
 #: Verbs that need no vfolder.
 ELSEWHERE = {"describe"}

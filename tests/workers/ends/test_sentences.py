@@ -157,6 +157,12 @@ CASES: dict[str, tuple[Work, int, str, int | None]] = {
         rf"counted 5 entries, 2\.9 KiB{RATE}",
         5,
     ),
+    "find": (
+        lambda b: b.done("find", vfolder=str(b.folder()), match="*b*"),
+        OK,
+        rf"found 1 entry{TIME}",
+        None,
+    ),
     "usage of an absent one": (
         lambda b: b.done("usage", vfolder=str(b.absent())),
         FAILED,
