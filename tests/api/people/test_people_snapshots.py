@@ -56,7 +56,8 @@ def test_from_a_snapshot_to_a_new_vfolder(kept: People) -> None:
     assert job["state"] == "succeeded", job
     target = VFolderId.parse(job["request"]["target"])
     own = f"/v1/vfolders/{target.id}"
-    assert kept.call(guest, "GET", own).json()["name"] == "as it was"
+    # A change is seen within a second.
+    wait_for(lambda: kept.call(guest, "GET", own).json()["name"] == "as it was")
     rows = kept.call(guest, "GET", f"{own}/entries").json()["entries"]
     assert [row["name"] for row in rows] == ["old"]
     assert kept.call(guest, "DELETE", f"{base}/snapshots/s").status_code == 403
