@@ -158,7 +158,7 @@ CASES: dict[str, tuple[Work, int, str, int | None]] = {
         5,
     ),
     "find": (
-        lambda b: b.done("find", vfolder=str(b.folder()), match="*b*"),
+        lambda b: b.done("find", vfolder=str(b.folder()), match="b"),
         OK,
         rf"found 1 entry{TIME}",
         None,
