@@ -32,6 +32,7 @@ from core.errors import (
     NoSpace,
     PathEscape,
     QuotaExceeded,
+    StorageError,
     Throttled,
 )
 from core.names import VFolderPath
@@ -45,7 +46,7 @@ _SESSION = "link:"
 NAMES_MAX = 1000
 _NO_LINK = "There is no such link, or it has ended."
 _TOP = VFolderPath(())
-_REFUSES = (
+_REFUSES: tuple[type[StorageError], ...] = (
     *(LinkNotFound, LinkPasswordNeeded, Throttled, AccessUnavailable, InvalidParameters),
     *(UploadNotFound, EntryExists, QuotaExceeded, NoSpace, tus.TooLong),
     *VOLUME_ERRORS,

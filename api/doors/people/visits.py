@@ -35,13 +35,14 @@ from core.errors import (
     EntryRefused,
     InvalidParameters,
     PathEscape,
+    StorageError,
     Throttled,
 )
 from core.names import VFolderPath, moment_or_none
 
 blueprint = Resource("visits", __name__, description="What visitors of a link may.")
 
-_REFUSES = (
+_REFUSES: tuple[type[StorageError], ...] = (
     *(LinkNotFound, LinkPasswordNeeded, Throttled, AccessUnavailable, InvalidParameters),
     *VOLUME_ERRORS,
 )
