@@ -14,7 +14,13 @@ from vfolder_client import errors
 from vfolder_client.client import Client, Keys, is_reference
 from vfolder_client.connection import VERSION as __version__  # noqa: N811 - the name that tools look for
 from vfolder_client.connection import Connection
-from vfolder_client.content import TransferProgress, TransferResult
+from vfolder_client.content import (
+    SyncAction,
+    SyncOptions,
+    SyncResult,
+    TransferProgress,
+    TransferResult,
+)
 from vfolder_client.contexts import (
     Context,
     Contexts,
@@ -47,6 +53,9 @@ __all__ = [
     "Job",
     "Jobs",
     "Keys",
+    "SyncAction",
+    "SyncOptions",
+    "SyncResult",
     "Ticket",
     "TransferProgress",
     "TransferResult",

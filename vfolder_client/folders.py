@@ -14,11 +14,15 @@ from vfolder_client.content import (
     RemoteReader,
     RemoteTextWriter,
     RemoteWriter,
+    SyncOptions,
+    SyncResult,
     TransferMeter,
     TransferResult,
     copy_entry,
     download_file,
     download_tree,
+    sync_down,
+    sync_up,
     upload_file,
     upload_tree,
 )
@@ -196,6 +200,15 @@ class VFolder:
         more = {"Prefer": f"wait={held_seconds}"} if held_seconds else {}
         return self._job("POST", "/delete", more, json=body)
 
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Remove any number of entries with all that is below them, and wait for the end.
+
+        Raises:
+            JobFailed: some are still there.
+        """
+        for begin in range(0, len(paths), _PATHS_MAX):
+            self.remove(*paths[begin : begin + _PATHS_MAX], recursive=True, held_seconds=1).wait()
+
     # -- Content -----------------------------------------------------------------------------------
     def read(self, path: str, *, offset: int = 0, size: int | None = None) -> bytes:
         """Return the content of a file, or `size` bytes of it from `offset` on."""
@@ -337,6 +350,47 @@ class VFolder:
         return copy_entry(
             self, entry, (folder, wanted), parallel=parallel, overwrite=overwrite, meter=meter
         )
+
+    def sync_up(
+        self,
+        source: str | Path,
+        path: str = "",
+        options: SyncOptions | None = None,
+        *,
+        on_progress: OnTransfer | None = None,
+    ) -> SyncResult:
+        """Make the directory `path` like the local directory `source`, with what `source` has.
+
+        A file is copied where it is absent, has another size, or was not written after the local
+        one; with `checksum` where its bytes differ, for which both sides are read. With `delete`
+        what `source` does not have is removed; never after an incomplete look or a failed copy.
+        `dry_run` only says what would be done.
+
+        Raises:
+            FileNotFoundError, NotADirectoryError: there is no such local directory.
+            EntryRefused: `path` is no directory.
+        """
+        meter, chosen = TransferMeter("sync", on_progress), options or SyncOptions()
+        return sync_up(self, Path(source), normal_path(path), chosen, meter)
+
+    def sync_down(
+        self,
+        path: str,
+        target: str | Path,
+        options: SyncOptions | None = None,
+        *,
+        on_progress: OnTransfer | None = None,
+    ) -> SyncResult:
+        """Make the local directory `target` like the directory `path`; see `sync_up`.
+
+        A file is copied where it is absent, or has another size or time of modification.
+
+        Raises:
+            EntryNotFound, EntryRefused: there is no such directory.
+            NotADirectoryError: `target` is no directory.
+        """
+        meter, chosen = TransferMeter("sync", on_progress), options or SyncOptions()
+        return sync_down(self, normal_path(path), Path(target), chosen, meter)
 
     def download_ticket(self, path: str, *more: str) -> Ticket:
         """Return a URL that downloads a file, or with several paths an archive of them.

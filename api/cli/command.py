@@ -41,6 +41,7 @@ _COMMANDS = {
     "rm": "api.cli.people.entries:rm",
     "share": "api.cli.people.sharing:share",
     "stat": "api.cli.people.entries:stat",
+    "sync": "api.cli.people.sync:sync",
     "upload": "api.cli.people.transfers:upload",
     "whoami": "api.cli.people.contexts:whoami",
 }

@@ -27,6 +27,8 @@ PIECE_BYTES = 16 * 1024 * 1024
 #: How often a file may change while it is downloaded.
 _VERSIONS_MAX = 3
 _PARTIAL, _CHANGED = 206, 412
+#: Ends of the names of an interrupted download.
+_PART, _PIECES = ".vfolder-part", ".vfolder-pieces"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 #: Two moments that differ by less are the same: file systems round them (nanoseconds).
 _MOMENT_NS = 2_000
@@ -37,6 +39,11 @@ class _Piece:
     number: int
     start: int
     end: int
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether a local file is part of an interrupted download."""
+    return name.startswith(".") and name.endswith((_PART, _PIECES))
 
 
 def pieces_of(size_bytes: int) -> list[_Piece]:
@@ -290,8 +297,8 @@ class _PartialFile:
             TransferBroken: another process downloads to the same target.
         """
         digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-        data = target.parent / f".{digest}.vfolder-part"
-        pieces = target.parent / f".{digest}.vfolder-pieces"
+        data = target.parent / f".{digest}{_PART}"
+        pieces = target.parent / f".{digest}{_PIECES}"
         descriptor = os.open(data, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         part = cls(data, pieces, descriptor)
         try:

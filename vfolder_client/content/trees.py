@@ -8,7 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vfolder_client.content.downloads import PIECE_BYTES, FetchOptions, fetch_file
+from vfolder_client.content.downloads import (
+    PIECE_BYTES,
+    FetchOptions,
+    fetch_file,
+    is_unfinished,
+)
 from vfolder_client.content.pool import Stop, for_each
 from vfolder_client.content.results import ContentFolder, TransferMeter, TransferResult
 from vfolder_client.content.uploads import SendOptions, send_file
@@ -16,7 +21,7 @@ from vfolder_client.documents import Entry, is_safe_name, joined
 from vfolder_client.errors import Absent, ClientError, NotAuthenticated, problem_of
 
 #: A file of so many bytes has the ranges of one download for itself.
-_LARGE_BYTES = 8 * PIECE_BYTES
+LARGE_BYTES = 8 * PIECE_BYTES
 #: Directories that one request makes.
 _DIRECTORIES = 1000
 _LINK, _SPECIAL = "a symlink", "no file, directory or symlink"
@@ -32,7 +37,7 @@ class _Download:
     @property
     def is_large(self) -> bool:
         """Whether its ranges go side by side."""
-        return (self.entry.size_bytes or 0) >= _LARGE_BYTES
+        return (self.entry.size_bytes or 0) >= LARGE_BYTES
 
 
 class Outcome:
@@ -169,6 +174,8 @@ def _local_files(
             entries = sorted(found, key=lambda one: one.name)
         for entry in entries:
             name = joined(remote, entry.name)
+            if is_unfinished(entry.name):
+                continue
             if entry.is_symlink():
                 result.left_out.append((name, _LINK))
             elif entry.is_dir(follow_symlinks=False):

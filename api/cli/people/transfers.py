@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
     from vfolder_client import Client, TransferResult
 
 _EXISTING = click.Path(exists=True, path_type=Path)
-_PARALLEL = click.option(
+PARALLEL = click.option(
     "-j",
     "--parallel",
     type=click.IntRange(1, 64),
@@ -27,7 +27,7 @@ _PARALLEL = click.option(
     show_default=True,
     help="Requests side by side.",
 )
-_NO_RESUME = click.option(
+NO_RESUME = click.option(
     "--no-resume", is_flag=True, help="Begin again; use nothing that is there."
 )
 _NO_CLOBBER = click.option("-n", "--no-clobber", is_flag=True, help="Replace nothing.")
@@ -50,8 +50,8 @@ class _Options:
 @click.argument("sources", nargs=-1, required=True, type=RemoteOrLocal(), metavar="SOURCE...")
 @click.argument("target", type=RemoteOrLocal(), metavar="TARGET")
 @click.option("-r", "--recursive", is_flag=True, help="Also directories.")
-@_PARALLEL
-@_NO_RESUME
+@PARALLEL
+@NO_RESUME
 @_NO_CLOBBER
 @client_options
 def cp(
@@ -84,8 +84,8 @@ def cp(
     is_flag=True,
     help="Leave files of directories that are there with the same size, and newer.",
 )
-@_PARALLEL
-@_NO_RESUME
+@PARALLEL
+@NO_RESUME
 @_NO_CLOBBER
 @client_options
 def upload(
@@ -113,8 +113,8 @@ def upload(
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=Remote(), metavar="NAME[:PATH]...")
 @click.argument("target", type=click.Path(path_type=Path), metavar="LOCAL")
-@_PARALLEL
-@_NO_RESUME
+@PARALLEL
+@NO_RESUME
 @_NO_CLOBBER
 @client_options
 def download(
@@ -207,11 +207,20 @@ def _below(target: RemoteName | Path, source: RemoteName | Path) -> RemoteName |
 def _finish(result: "TransferResult", output: Output) -> None:
     """Print what was done, and leave with the exit status of it."""
     if output.is_data:
-        output.data(_document(result))
+        output.data(result_document(result))
     else:
-        unchanged = f", {counted(result.unchanged, 'file')} unchanged" if result.unchanged else ""
-        size = size_text(result.size_bytes)
-        click.echo(f"{counted(result.files, 'file')}, {size}{unchanged}", err=True)
+        click.echo(summary(result), err=True)
+    leave_with(result)
+
+
+def summary(result: "TransferResult") -> str:
+    """Return what a transfer did, as a line."""
+    unchanged = f", {counted(result.unchanged, 'file')} unchanged" if result.unchanged else ""
+    return f"{counted(result.files, 'file')}, {size_text(result.size_bytes)}{unchanged}"
+
+
+def leave_with(result: "TransferResult") -> None:
+    """Name what was left out and what failed; leave with a status of its own where some failed."""
     _name(result.left_out, "left out")
     _name(result.failed, "failed")
     if result.failed:
@@ -226,7 +235,8 @@ def _name(found: Sequence[tuple[str, object]], what: str) -> None:
         note(f"{what}: {counted(len(found) - _SHOWN_MAX, 'more entry', 'more entries')}")
 
 
-def _document(result: "TransferResult") -> dict[str, Any]:
+def result_document(result: "TransferResult") -> dict[str, Any]:
+    """Return what a transfer did, for programs."""
     return {
         "files": result.files,
         "size_bytes": result.size_bytes,

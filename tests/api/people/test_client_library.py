@@ -13,7 +13,7 @@ import requests
 
 from tests.api.people.conftest import People, Person
 from tests.support.node import wait_for
-from vfolder_client import Client, VFolder, errors
+from vfolder_client import Client, SyncOptions, VFolder, errors
 from vfolder_client.content import downloads, files, results, uploads
 
 #: More than one range of a download and one request of an upload.
@@ -350,6 +350,81 @@ def test_a_ticket_needs_no_key(folder: VFolder) -> None:
     packed = requests.get(folder.download_ticket("a", "b").url, timeout=60)
     with zipfile.ZipFile(io.BytesIO(packed.content)) as archive:
         assert sorted(archive.namelist())[-2:] == ["a", "b"]
+
+
+# -- One-way synchronization -----------------------------------------------------------------------
+def test_a_directory_is_synchronized_up(folder: VFolder, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    (top / "sub").mkdir(parents=True)
+    (top / "a").write_text("a")
+    (top / "sub/b").write_text("bb")
+    (top / "link").symlink_to("a")
+    (top / ".0.vfolder-part").write_text("of a download")
+    folder.write("to/old/c", b"c")
+    plan = folder.sync_up(top, "to", SyncOptions(delete=True, dry_run=True))
+    assert [(one.kind, one.path, one.reason) for one in plan.actions] == [
+        ("mkdir", "sub", "new"),
+        ("copy", "a", "new"),
+        ("copy", "sub/b", "new"),
+        ("delete", "old", "extra"),
+    ]
+    assert [one.path for one in folder.walk("to")] == ["to/old", "to/old/c"]
+    done = folder.sync_up(top, "to", SyncOptions(delete=True))
+    assert (done.files, done.deleted, done.failed) == (2, 1, [])
+    assert [one.path for one in folder.walk("to")] == ["to/a", "to/sub", "to/sub/b"]
+    again = folder.sync_up(top, "to")
+    assert (again.files, again.unchanged, [path for path, _ in again.left_out]) == (0, 2, ["link"])
+    folder.write("to/a", b"z")  # of the same size, and later
+    assert folder.sync_up(top, "to").files == 0
+    assert folder.sync_up(top, "to", SyncOptions(checksum=True)).files == 1
+    assert folder.read("to/a") == b"a"
+    with pytest.raises(FileNotFoundError):
+        folder.sync_up(tmp_path / "absent", "to", SyncOptions(delete=True))
+
+
+def test_a_directory_is_synchronized_down(folder: VFolder, tmp_path: Path) -> None:
+    folder.mkdir("from/empty")
+    folder.write("from/a", b"a")
+    folder.write("from/sub/b", b"bb")
+    top, outside = tmp_path / "top", tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    done = folder.sync_down("from", top)
+    assert (done.files, done.unchanged) == (2, 0)
+    assert folder.sync_down("from", top).unchanged == 2
+    (top / "sub/b").unlink()
+    (top / "sub").rmdir()
+    (top / "sub").symlink_to(outside)  # nothing is written or removed through it
+    (top / "extra").symlink_to(outside)
+    kept = folder.sync_down("from", top)
+    assert ([path for path, _ in kept.failed], os.listdir(outside)) == (["sub"], ["kept"])
+    done = folder.sync_down("from", top, SyncOptions(delete=True))
+    assert (done.files, done.deleted, os.listdir(outside)) == (1, 2, ["kept"])
+    assert sorted(os.listdir(top)) == ["a", "empty", "sub"]
+    os.utime(top / "a", (1, 1))
+    folder.write("from/late", b"1")
+    changed = folder.sync_down("from", top, SyncOptions(dry_run=True)).actions
+    assert [(one.path, one.reason) for one in changed] == [("a", "time"), ("late", "new")]
+    assert folder.sync_down("from", top, SyncOptions(checksum=True)).files == 1
+    with pytest.raises(errors.EntryNotFound):
+        folder.sync_down("absent", top, SyncOptions(delete=True))
+
+
+def test_nothing_is_removed_after_a_copy_that_failed(folder: VFolder, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "..a").symlink_to("x")
+    (top / "p").write_text("1")
+    folder.write("p/x", b"1")
+    folder.write("extra", b"1")
+    (top / "gone").write_text("1")
+
+    def vanish(progress: object) -> None:
+        (top / "gone").unlink(missing_ok=True)
+
+    done = folder.sync_up(top, "", SyncOptions(delete=True), on_progress=vanish)
+    assert ([path for path, _ in done.failed], done.delete_refused is None) == (["gone"], False)
+    assert folder.exists("extra")
 
 
 # -- People ----------------------------------------------------------------------------------------

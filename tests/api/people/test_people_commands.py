@@ -85,6 +85,28 @@ def test_logout_can_end_the_key(people: People, owner: Person, run: Run, tmp_pat
 
 
 # -- Files -----------------------------------------------------------------------------------------
+def test_sync_says_what_it_would_do_and_does_it(run: Run, name: str, tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "a").write_text("a")
+    run("mkdir", f"{name}:stale")
+    up = ("sync", str(top), f"{name}:", "--delete")
+    assert run(*up, "--dry-run").stdout == "copy\tnew\ta\ndelete\textra\tstale\n"
+    dry = documents(run(*up, "--dry-run", "-o", "json"))
+    assert dry[0] == {"action": "copy", "path": "a", "reason": "new", "size_bytes": 1}
+    assert run(*up).stderr == "1 file, 1 B, 1 entry deleted\n"
+    assert run("ls", f"{name}:").stdout == "a\n"
+    down = ("sync", f"{name}:", str(tmp_path / "copy"), "-o", "json")
+    assert [documents(run(*down))[0][key] for key in ("files", "deleted")] == [1, 0]
+    (tmp_path / "copy" / "b").mkdir()
+    run("rm", f"{name}:a")
+    run("mkdir", f"{name}:a")
+    assert "failed: a: the target has a file of this name" in run(*down, status=1).stderr
+    run("sync", str(top), str(top), status=2)
+    run("sync", f"{name}:absent", str(top), "--delete", status=6)
+    assert os.listdir(top) == ["a"]
+
+
 def test_a_day_with_files(run: Run, name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
