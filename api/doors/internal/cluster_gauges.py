@@ -26,7 +26,7 @@ from core.errors import StoreUnavailable
 from core.events import task_name
 from core.jobs import Lane
 from core.jobs.requests import VERBS
-from core.jobs.store import PREFIX
+from core.jobs.store import PREFIX, Queues, RunningJob, read_queues
 from core.names import moment_ns
 from core.quota import HiddenUsage, HiddenUsageStore, scopes_at_thresholds
 from core.redis import connections, store_refuses
@@ -34,8 +34,6 @@ from core.settings import Settings
 from core.telemetry import logger
 from core.uploads import UploadStore
 
-#: The most waiting jobs that are read, oldest first. Beyond it, a queue without one has no age.
-OLDEST_MAX = 1000
 #: Bytes that a sweep counted longer ago than this are unknown (seconds).
 COUNT_FRESH_SECONDS = 1800
 #: The reference's gauges of a volume's performance: field of our cache → end of the metric name.
@@ -105,23 +103,18 @@ class ClusterGauges(Collector):
             raise
 
     def _of_jobs(self) -> Iterator[Metric]:
-        redis = self._jobs
-        ids = [
-            *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:running", 0, -1)),
-            *cast("list[str]", redis.zrange(f"{PREFIX}ix:state:cancelling", 0, -1)),
-        ]
-        jobs = _fields(redis, ids, "verb", "volume", "lane", "updated_at")
-        yield from self._running(jobs)
+        redis, queues = self._jobs, read_queues(self._jobs)
+        yield from self._running(queues.running)
         waiting = gauge("vfolder_jobs_waiting", "Waiting jobs.")
-        waiting.add_metric([], redis.zcard(f"{PREFIX}ix:state:queued"))
+        waiting.add_metric([], queues.waiting)
         yield waiting
-        yield self._oldest()
+        yield self._oldest(queues)
         age = gauge(
             "vfolder_lease_age_seconds",
             "Time since the last heartbeat of the most silent running job.",
         )
-        heartbeats = [int(at) for *_, at in jobs]
-        age.add_metric([], max(0.0, _now(redis) - min(heartbeats) / 1000) if heartbeats else 0.0)
+        silent = max((queues.at - one.beat_at for one in queues.running), default=0.0)
+        age.add_metric([], max(0.0, silent))
         yield age
         overdue = gauge(
             "vfolder_lease_overdue_seconds", "How long the most overdue job waits for the reaper."
@@ -134,43 +127,37 @@ class ClusterGauges(Collector):
         unpublished.add_metric([], redis.zcard(f"{PREFIX}outbox"))
         yield unpublished
 
-    def _running(self, jobs: list[tuple[str, ...]]) -> Iterator[Metric]:
+    def _running(self, jobs: list[RunningJob]) -> Iterator[Metric]:
         """Count the running jobs; every verb and lane of a volume of this node has a number."""
         volumes = list(self._settings().volume)
         running = gauge("vfolder_jobs_running", "Running jobs.", "verb", "volume")
         verbs = Counter(dict.fromkeys(product(VERBS, volumes), 0))
-        verbs.update((verb, volume) for verb, volume, *_ in jobs)
+        verbs.update((one.verb, one.volume) for one in jobs)
         for labels, count in verbs.items():
             running.add_metric(labels, count)
         yield running
         tasks = gauge("backendai_bgtask_count", "Running background tasks.", "task_name")
         names = Counter(dict.fromkeys(map(task_name, VERBS), 0))
-        names.update(task_name(verb) for verb, *_ in jobs)
+        names.update(task_name(one.verb) for one in jobs)
         for name, count in names.items():
             tasks.add_metric([name], count)
         yield tasks
         slots = gauge("vfolder_lane_running", "Running jobs of a lane.", "volume", "lane")
         lanes = Counter(dict.fromkeys(product(volumes, Lane), 0))
-        lanes.update((volume, Lane(lane)) for _, volume, lane, _ in jobs)
+        lanes.update((one.volume, Lane(one.lane)) for one in jobs)
         for labels, count in lanes.items():
             slots.add_metric(labels, count)
         yield slots
 
-    def _oldest(self) -> Metric:
+    def _oldest(self, queues: Queues) -> Metric:
         family = gauge(
             "vfolder_queue_oldest_seconds", "Age of the oldest waiting job.", "volume", "lane"
         )
-        index = f"{PREFIX}ix:state:queued"
-        ids = cast("list[str]", self._jobs.zrange(index, 0, OLDEST_MAX - 1))
-        now = _now(self._jobs)
-        all_read = len(ids) < OLDEST_MAX
-        oldest: dict[tuple[str, ...], float] = (
-            dict.fromkeys(product(self._settings().volume, Lane), 0.0) if all_read else {}
+        ages: dict[tuple[str, ...], float] = (
+            dict.fromkeys(product(self._settings().volume, Lane), 0.0) if queues.all_read else {}
         )
-        for volume, lane, created in _fields(self._jobs, ids, "volume", "lane", "created_at"):
-            age = now - int(created) / 1000
-            oldest[volume, lane] = max(age, oldest.get((volume, lane), 0.0))
-        for labels, age in oldest.items():
+        ages |= {(one.volume, one.lane): one.oldest_seconds for one in queues.lanes}
+        for labels, age in ages.items():
             family.add_metric(labels, age)
         return family
 
@@ -276,14 +263,6 @@ def _state(node: dict[str, Any]) -> str:
     if not node["alive"]:
         return "silent"
     return "draining" if node["draining"] else "alive"
-
-
-def _fields(redis: Redis, ids: list[str], *names: str) -> list[tuple[str, ...]]:
-    """Return fields of many jobs in one round trip; jobs deleted meanwhile are left out."""
-    with redis.pipeline(transaction=False) as pipe:
-        for job in ids:
-            pipe.hmget(f"{PREFIX}job:{job}", list(names))
-        return [tuple(values) for values in pipe.execute() if None not in values]
 
 
 def _now(redis: Redis) -> float:

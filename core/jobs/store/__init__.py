@@ -8,6 +8,7 @@ doorbell, so sending one may fail.
 from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query, QueuePosition
 from core.jobs.store.loading import script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
+from core.jobs.store.queues import Queues, RunningJob, WaitingLane, read_queues
 from core.jobs.store.store import LIVE_CHANNEL, JobStore
 
 __all__ = [
@@ -23,7 +24,11 @@ __all__ = [
     "JobStore",
     "Query",
     "QueuePosition",
+    "Queues",
     "Ringer",
+    "RunningJob",
     "Submission",
+    "WaitingLane",
+    "read_queues",
     "script_texts",
 ]

@@ -182,6 +182,25 @@ class JobLists:
         batch = sorted(found, key=itemgetter(1))[:PAGE_MAX]
         return self._read([job for job, _ in batch])
 
+    def failed_since(self, since_ms: int) -> list[Job]:
+        """Return the jobs that failed at a moment of the store's clock or later, newest first.
+
+        `PAGE_MAX` at most; partial ends are no failures. Costs two round trips.
+        """
+        ids = cast(
+            "list[str]",
+            self._redis.zrange(
+                f"{PREFIX}ended:long",
+                cast("int", "+inf"),
+                since_ms,
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=PAGE_MAX,
+            ),
+        )
+        return [job for job in self._read(ids) if job.state is State.FAILED]
+
     def behind(self, vfolder: str, turn: int) -> Iterator[Job]:
         """Yield the live jobs that need a vfolder (a lock key) and came after a turn, oldest first.
 

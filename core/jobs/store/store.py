@@ -256,6 +256,18 @@ class JobStore:
             raise Conflict("The job has already ended.", job_id=job)
         return self.get(job)
 
+    def set_priority(self, job: str, priority: int) -> Job:
+        """Set the priority of a job: where it waits now, and whenever it is queued again.
+
+        Raises:
+            JobNotFound: no job has this id.
+            Conflict: the job has ended.
+        """
+        outcome = self._call("priority", keys_of("priority", job), job, priority)[0]
+        if outcome == "ended":
+            raise Conflict("The job has already ended.", job_id=job)
+        return self.get(job)
+
     def set_slots(self, volume: str, fast: int, bulk: int) -> None:
         """Set how many jobs of a volume may run at once, per lane, over all nodes."""
         self._move("limits", keys_of("limits", more=of_lanes(volume)), volume, fast, bulk)

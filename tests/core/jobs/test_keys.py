@@ -164,6 +164,7 @@ class Office:
             for other in others
         ]
         waiting.append(self.submitted(UsageRequest(volume=volume, vfolder=folder)))
+        self.store.set_priority(waiting[-1], 3)
         assert len(waiting) > 2 * BATCH
         assert self.store.claim(first, "lost", "n", 60, "p") == "ok"
         self.client.zadd(f"{PREFIX}due", {first: 1})
@@ -187,6 +188,8 @@ class Office:
             self.submit(number)
             self.run(number)
             self.change(number)
+            for job in self.ids(f"ready:v:bulk:5:user:{UUID(int=1)}"):
+                self.store.set_priority(job, 3)
             if number % 10 == 0:
                 self.reap()
                 self.pause()
