@@ -37,9 +37,10 @@ def client_door(settings: Settings | None = None) -> Flask:
     if settings.vfolder.access is None:
         openapi.serve(app, client_openapi.client_document)
     else:
-        from api.doors import people  # noqa: PLC0415 - most doors have no such table
+        from api.doors import operators, people  # noqa: PLC0415 - most doors have no such table
 
         people.install(app)
+        operators.install(app)
         openapi.serve(app, people.openapi.people_document)
     return app
 

@@ -61,6 +61,9 @@ class CallerProof(Protocol):
             Unauthenticated, Throttled: it has no valid credential.
         """
 
+    def is_operators_place(self, request: RequestContext) -> bool:
+        """Return whether operators may call from where a request comes from."""
+
 
 class KeyOfUser(Protocol):
     """An API key and its user: `api.http.credentials.KeyOfUser`."""
@@ -164,6 +167,10 @@ class AccessService:
         caller = self.parts.credentials.caller(this_request())
         check_not_ended(caller.credential)
         return caller
+
+    def is_operators_place(self) -> bool:
+        """Return whether operators may call from where the current request comes from."""
+        return self.parts.credentials.is_operators_place(this_request())
 
     @property
     def features(self) -> list[str]:

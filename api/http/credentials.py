@@ -176,16 +176,25 @@ class Credentials:
             raise CredentialRefused("blocked", sign_in.id, genuine=True)
         return subject, sign_in.facts
 
+    def is_operators_place(self, request: RequestContext) -> bool:
+        """Return whether operators may call from where a request comes from."""
+        if is_by_unknown_proxy(request.environ, self._proxies):
+            return False
+        return self._is_near(caller_address(request.environ, self._proxies))
+
     def _placed(self, subject: Subject, address: str) -> Subject:
         """Return an operator as a mere user where operators do not call from."""
-        if subject.kind != "operator":
+        if subject.kind != "operator" or self._is_near(address):
             return subject
+        return structs.replace(subject, kind="user")
+
+    def _is_near(self, address: str) -> bool:
+        """Return whether an address is in `operator-networks`; one that is not known is not."""
         try:
             found = api_keys.plain_address(address)
         except ValueError:
-            return structs.replace(subject, kind="user")
-        near = any(found in network for network in self._operators_at)
-        return subject if near else structs.replace(subject, kind="user")
+            return False
+        return any(found in network for network in self._operators_at)
 
     def _note_refusal(
         self, kind: str, error: CredentialRefused, address: str, request_id: str

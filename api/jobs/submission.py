@@ -15,7 +15,7 @@ from api.volumes import VolumeAccess
 from backends.retention import snapshots, trash
 from backends.volumes import entry_trash, operations
 from core.access import PersonClaims
-from core.cluster import NodeStore
+from core.cluster import NodeStore, PauseNotes
 from core.errors import (
     EntryExists,
     InvalidParameters,
@@ -99,6 +99,7 @@ class Jobs:
         self.store = JobStore(client, self._ring)
         self.lists = JobLists(client)
         self.nodes = NodeStore(client)
+        self.notes = PauseNotes(client)
         self._events = EventPublisher(settings)
 
     def submit(self, body: dict[str, Any], submission: JobSubmission) -> Job:
@@ -289,10 +290,15 @@ class Jobs:
             document["state_reason"] = _place_words(queue)
         if not document["paused"]:  # a pause of the job itself is the first reason
             if queue.volume_paused:
-                document["state_reason"] = f"volume {job.volume} is paused until it is resumed"
+                document["state_reason"] = self._pause_words(job.volume)
             elif not self.nodes.serving(job.volume):
                 document["state_reason"] = f"waiting for a node that serves volume {job.volume}"
         return document
+
+    def _pause_words(self, volume: str) -> str:
+        note = self.notes.of(volume)
+        words = f"volume {volume} is paused until it is resumed"
+        return f"{words}: {note.reason}" if note and note.reason else words
 
 
 def _place_words(queue: QueuePosition) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Response
 from msgspec import structs
+from werkzeug.exceptions import NotFound as NoSuchRoute
 
 from api.access import OPENINGS, AccessService, FoundVFolder, open_answer
 from api.http import this_request
@@ -25,6 +26,7 @@ from core.errors import (
     Defect,
     InvalidParameters,
     JobNotFound,
+    NotFound,
     StorageError,
     Throttled,
     Unauthenticated,
@@ -33,8 +35,11 @@ from core.errors import (
 from core.jobs import Job, access_of, requests
 
 _RULE = "access_rule"
+_OPERATORS = "access_rule_of_operators"
+_NOTED = "audit_line_of_view"
 #: The longest text of a path that a line of the audit log has (characters).
 NAMED_MAX = 300
+_OPERATORS_ONLY = frozenset({"operator"})
 _READS = frozenset({"GET", "HEAD"})
 #: Acts that look for a vfolder in the trash only.
 _IN_TRASH = frozenset({"vfolders.restore", "vfolders.purge"})
@@ -52,8 +57,10 @@ class PersonRequest:
     found: FoundVFolder | None = None
     job: Job | None = None
     decision: Decision | None = None
-    #: The audit log has the opening already, and no line for each piece.
+    #: The audit log has the opening already, and no line for each piece; or the view writes it.
     is_quiet: bool = False
+    #: The view wrote the line of the audit log.
+    is_noted: bool = False
     _resources: dict[str, ProtectedResource] = field(default_factory=dict)
 
     @property
@@ -80,6 +87,24 @@ class PersonRequest:
         if not self.is_quiet:
             self.service.note(self.caller, rule, self.decision, **self._about)
         return self.decision
+
+    def note(self, **facts: Any) -> None:  # noqa: ANN401 - members of a line
+        """Write the line of the audit log before the change, with what only the body says.
+
+        `facts` has `reason`, `target`, `before`, `after`.
+
+        Raises:
+            AccessUnavailable: it cannot be logged; then nothing may change.
+        """
+        if self.decision is None:
+            raise Defect(f"The act {self.rule.name} was not decided.")
+        self.service.note(self.caller, self.rule, self.decision, **{**self._about, **facts})
+        self.is_noted = True
+
+    @property
+    def is_operator(self) -> bool:
+        """Whether an operator asks, from where operators may."""
+        return self.caller.subject.kind == "operator"
 
     @property
     def _about(self) -> dict[str, str | None]:
@@ -135,6 +160,8 @@ class PersonRequest:
         job, resource = self.service.job(text)
         self._resources["job"] = resource
         self.decide()
+        if job is None:
+            raise JobNotFound("There is no such job.")
         self.job = job
 
     def keep_deciding(self, response: Response) -> Response:
@@ -159,21 +186,31 @@ class PersonRequest:
         self._decide_vfolder(text)
 
 
-def needs(act: str) -> Callable[[View], View]:
+def needs(act: str, *, operators: str = "", noted: bool = False) -> Callable[[View], View]:
     """Name the row of the table of acts that a view needs.
+
+    `operators` is another row, for operators in place of the first. With `noted` the view itself
+    writes the line of the audit log (`PersonRequest.note`): only the body has the reason.
 
     Raises:
         ConfigurationError: the table has no such row.
     """
-    rule = ACTS.get(act)
-    if rule is None:
-        raise ConfigurationError(f"No act is called {act}; core/access/rules.py has them all.")
+    rule, of_operators = _row(act), _row(operators) if operators else None
 
     def mark(view: View) -> View:
         setattr(view, _RULE, rule)
+        setattr(view, _OPERATORS, of_operators)
+        setattr(view, _NOTED, noted)
         return view
 
     return mark
+
+
+def _row(act: str) -> AccessRule:
+    rule = ACTS.get(act)
+    if rule is None:
+        raise ConfigurationError(f"No act is called {act}; core/access/rules.py has them all.")
+    return rule
 
 
 class PeopleResource(Resource):
@@ -183,15 +220,18 @@ class PeopleResource(Resource):
         self, view: View, route: Route, unmanaged_answer: Callable[[], Response] | None
     ) -> View:
         """Return the view behind the decision; the body is read after it."""
-        rule = _rule_of(view)
+        rules = _rule_of(view), getattr(view, _OPERATORS, None)
+        noted = bool(getattr(view, _NOTED, False))
         inner = super().bound(view, route, unmanaged_answer)
 
         @wraps(view)
         def authorised(**path: str) -> Response:
-            asked = begin(rule, path)
+            asked = begin(*rules, path, noted=noted)
             response: Response = inner(asked=asked)
             if asked.decision is None:
-                raise Defect(f"The act {rule.name} was not decided.")
+                raise Defect(f"The act {asked.rule.name} was not decided.")
+            if noted and not asked.is_noted:
+                raise Defect(f"The act {asked.rule.name} has no line in the audit log.")
             return response
 
         return authorised
@@ -205,21 +245,39 @@ class PeopleResource(Resource):
             refuses += (VFolderNotFound, Conflict, *VOLUME_ERRORS)
         if "job" in roles:
             refuses += (JobNotFound,)
+        of_operators: AccessRule | None = getattr(view, _OPERATORS, None)
+        if rule.subjects == _OPERATORS_ONLY:
+            refuses += (NotFound,)
         doc = super().documentation(view, replace(route, refuses=refuses))
-        return {**doc, "x-needs": {"act": rule.name, "needs": rule.text}}
+        needed: dict[str, Any] = {"act": rule.name, "needs": rule.text}
+        if of_operators is not None:
+            needed["operators"] = {"act": of_operators.name, "needs": of_operators.text}
+        return {**doc, "x-needs": needed}
 
 
-def begin(rule: AccessRule, path: Mapping[str, str]) -> PersonRequest:
+def begin(
+    rule: AccessRule,
+    of_operators: AccessRule | None,
+    path: Mapping[str, str],
+    *,
+    noted: bool = False,
+) -> PersonRequest:
     """Prove the caller, find what the path names, and decide what can be decided by it.
 
     Raises:
         Unauthenticated, Throttled: there is no valid credential.
         AccessForbidden, VFolderNotFound, JobNotFound: see `PersonRequest.decide`.
+        werkzeug.exceptions.NotFound: operators do not call from there; there is no such route.
     """
     service = current_door().access
-    asked = PersonRequest(service, service.caller(), rule, path)
+    if rule.subjects == _OPERATORS_ONLY and not service.is_operators_place():
+        raise NoSuchRoute
+    caller = service.caller()
+    if of_operators is not None and caller.subject.kind == "operator":
+        rule = of_operators
+    asked = PersonRequest(service, caller, rule, path)
     reads = this_request().method in _READS
-    asked.is_quiet = reads and rule.name not in OPENINGS
+    asked.is_quiet = noted or (reads and rule.name not in OPENINGS)
     if "vfolder_id" in path:
         changes = not reads and not rule.name.startswith("entries.")
         asked.about_vfolder(path["vfolder_id"], fresh=changes)

@@ -6,6 +6,7 @@ from api.schemas import (
     bodies,
     credentials,
     links,
+    operators,
     people,
     people_jobs,
 )
@@ -163,6 +164,7 @@ __all__ = [
     "bodies",
     "credentials",
     "links",
+    "operators",
     "people",
     "people_jobs",
 ]

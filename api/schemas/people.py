@@ -227,12 +227,24 @@ class UploadRow(ma.Schema):
     length = fields.Integer(allow_none=True)
     is_written = fields.Boolean(metadata={"description": "A request writes it now."})
     url = fields.String()
+    subject = fields.String(
+        allow_none=True, metadata={"description": "For operators: whose it is; null by a ticket."}
+    )
+    node = fields.String(
+        allow_none=True, metadata={"description": "For operators: the node that opened it."}
+    )
+    idle_seconds = fields.Float(
+        metadata={"description": "For operators: the time since its last bytes."}
+    )
 
 
 class UploadList(ma.Schema):
-    """The uploads of the caller in flight, the oldest first."""
+    """The uploads of the caller in flight, the oldest first; for operators one page of all."""
 
     uploads = fields.List(fields.Nested(UploadRow))
+    next = fields.String(
+        allow_none=True, metadata={"description": "For operators: the cursor of the next page."}
+    )
 
 
 @dataclass(frozen=True, slots=True)

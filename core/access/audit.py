@@ -79,6 +79,8 @@ class AuditEntry(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cached: bool | None = None
     reason: str | None = None
     job_id: str | None = None
+    #: What a change of the installation is about: `volume:NAME`, `node:ID`, `upload:ID`.
+    target: str | None = None
     before: Any = None
     after: Any = None
 

@@ -15,8 +15,16 @@ from core.cluster.nodes import (
     boot_clock,
     load_average,
 )
+from core.cluster.pauses import PauseNote, PauseNotes
 from core.cluster.performance import STATS_KEY, PerformanceStore
 from core.cluster.selections import SelectionStore
+from core.cluster.series import (
+    SERIES_SECONDS,
+    SeriesPoint,
+    SeriesStore,
+    Throughput,
+    point_of,
+)
 from core.cluster.vfolder_cache import VFolderCache
 from core.cluster.volume_ids import VolumeIdStore
 
@@ -27,6 +35,7 @@ __all__ = [
     "NODE_HEADER",
     "RENEW_SECONDS",
     "SECRET_HEADER",
+    "SERIES_SECONDS",
     "STATS_KEY",
     "TREES_PATH",
     "ArtifactDownload",
@@ -36,10 +45,16 @@ __all__ = [
     "Node",
     "NodeStore",
     "NodeVolume",
+    "PauseNote",
+    "PauseNotes",
     "PerformanceStore",
     "SelectionStore",
+    "SeriesPoint",
+    "SeriesStore",
+    "Throughput",
     "VFolderCache",
     "VolumeIdStore",
     "boot_clock",
     "load_average",
+    "point_of",
 ]

@@ -100,6 +100,9 @@ class Node(Struct, frozen=True, kw_only=True):
     manager_url: str = ""
     #: Whether its worker answers questions of other nodes about trees; earlier versions do not.
     answers: bool = False
+    #: Bytes through its doors since they were started; earlier versions report none.
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
 
 
 class NodeStore:

@@ -6,7 +6,7 @@ from core.events.artifacts import (
     metadata_event,
     verifying_event,
 )
-from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, progress_event
+from core.events.bus import CHANNEL, Bus, Event, JobEndEvent, clean, progress_event, recent_events
 from core.events.counting import task_name
 from core.events.endings import end_message
 from core.events.publisher import EventPublisher
@@ -23,6 +23,7 @@ __all__ = [
     "import_mark",
     "metadata_event",
     "progress_event",
+    "recent_events",
     "task_name",
     "verifying_event",
 ]

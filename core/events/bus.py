@@ -104,6 +104,33 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def recent_events(client: "redis.Redis") -> list[dict[str, Any]]:
+    """Return the entries of the stream, newest first: id, name, source, payload as JSON has it.
+
+    `client` answers bytes. Other services write entries, too; a payload that is no JSON is None.
+
+    Raises:
+        redis.RedisError: the server does not answer.
+    """
+    found: Any = client.xrevrange(STREAM)
+    return [
+        {
+            "id": cursor.decode(),
+            "name": fields.get(b"name", b"").decode("utf-8", "replace"),
+            "source": fields.get(b"source", b"").decode("utf-8", "replace"),
+            "payload": _json_of(fields.get(b"payload", b"null")),
+        }
+        for cursor, fields in found
+    ]
+
+
+def _json_of(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
 class Bus:
     """Publishes events. Each call is one script: it takes effect completely or not at all.
 

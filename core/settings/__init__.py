@@ -14,7 +14,7 @@ from core.settings.etcd import Etcd
 from core.settings.migration import KEYS, KeyReading, Reading, keys_of
 from core.settings.own import RedisTarget
 from core.settings.reference import StorageProxyTable, VolumeTable
-from core.settings.report import effective, masked, reload, value_of
+from core.settings.report import effective, masked, reload, sources, value_of
 from core.settings.settings import (
     CONFIG_NAME,
     CONFIG_VARIABLE,
@@ -57,5 +57,6 @@ __all__ = [
     "masked",
     "reload",
     "size_bytes",
+    "sources",
     "value_of",
 ]

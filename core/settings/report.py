@@ -1,14 +1,16 @@
 """Effective values: every key as text without secrets, and what a reload takes over."""
 
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import structs
 
-from core.settings.settings import Settings, load
+from core.settings.settings import Settings, file_tables, load, override_tables
 
 MASK = "********"
 _SECRET_KEY = re.compile(
@@ -28,6 +30,21 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
             yield from _flat(f"{prefix}.{key}" if prefix else key, inner)
     elif prefix != "origin":
         yield prefix, value
+
+
+def sources(settings: Settings, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return where each value that was set comes from, by dotted key: `file`, or a variable's name.
+
+    A key that is not in it has its default. The file is read again.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    written = file_tables(Path(settings.origin))
+    found = {key: "file" for key, _ in _flat("", written)}
+    for variable, tables in override_tables(os.environ if environ is None else environ):
+        found |= {key: variable for key, _ in _flat("", tables)}
+    return found
 
 
 def value_of(settings: Settings, key: str) -> Any:  # noqa: ANN401 - any TOML value

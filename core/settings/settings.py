@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +131,41 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     path = path or find(environ)
+    tables = file_tables(path)
+    _override(tables, environ)
+    _override_etcd(tables, environ)
+    redis_from_etcd.complete(tables)
+    tables["origin"] = str(path.absolute())
+    return _checked(tables)
+
+
+def file_tables(path: Path) -> dict[str, Any]:
+    """Return the tables of a file by the names of today, unchecked, with the values of its files.
+
+    Raises:
+        ConfigurationError: a file cannot be read, or a table is no table.
+    """
     tables = _kebab(read_tables(path))
     try:
         artifacts.fold_old_arrays(tables)
         access.read_value_files(tables, path.absolute().parent)
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
-    _override(tables, environ)
-    _override_etcd(tables, environ)
-    redis_from_etcd.complete(tables)
-    tables["origin"] = str(path.absolute())
-    return _checked(tables)
+    return tables
+
+
+def override_tables(environ: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each variable that sets something, with what it sets.
+
+    Raises:
+        ConfigurationError: a file that a variable names cannot be read.
+    """
+    for variable, text in environ.items():
+        tables: dict[str, Any] = {}
+        _override(tables, {variable: text})
+        _override_etcd(tables, {variable: text})
+        if tables:
+            yield variable, tables
 
 
 def read_tables(path: Path) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""The lists of open uploads, read by a creation that met a bound and by the end of a vfolder."""
+"""The lists of open uploads: for a creation that met a bound, the end of a vfolder, operators."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 from core.names import VFolderId
 from core.uploads.store import (
+    OPEN_KEY,
+    UPLOAD_TTL_SECONDS,
     UploadStore,
     decoded,
     patiently,
@@ -102,6 +105,21 @@ class UploadPlaces:
                 return found
         return []
 
+    def page(self, limit: int, start: int = 0) -> list[OpenUpload]:
+        """Return open uploads of the cluster from a place of the list on, the most silent first.
+
+        `idle_seconds` is the time since the last bytes were committed. A page may have fewer than
+        `limit`, and the list moves while uploads go on. Costs three round trips.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        now = time.time()
+        names: list[str] = patiently(
+            lambda: self._client.zrangebyscore(OPEN_KEY, now, "+inf", start, limit)
+        )
+        return self._with_idle_time(names)
+
     def of_session(self, session: str) -> list[OpenUpload]:
         """Return at most `FOUND_MAX` open uploads of a session, the oldest first.
 
@@ -112,6 +130,25 @@ class UploadPlaces:
         names = patiently(lambda: self._client.zrange(key, 0, FOUND_MAX - 1))
         found = self._read(cast("list[str]", names)) if names else []
         return [one for one in found if one is not None]
+
+    def _with_idle_time(self, names: list[str]) -> list[OpenUpload]:
+        known, left = self._read(names), self._seconds_left(names)
+        return [
+            replace(one, idle_seconds=max(0.0, UPLOAD_TTL_SECONDS - seconds))
+            for one, seconds in zip(known, left, strict=True)
+            if one is not None
+        ]
+
+    def _seconds_left(self, names: list[str]) -> list[float]:
+        """Return how long each upload is kept without a further byte."""
+
+        def read() -> list[Any]:
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.pttl(upload_keys(name)[0])
+                return pipe.execute()
+
+        return [max(0, left) / 1000 for left in patiently(read)]
 
     def _with_clock(self, place: str) -> tuple[list[tuple[str, float]], float]:
         with self._client.pipeline(transaction=False) as pipe:

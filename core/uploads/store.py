@@ -455,14 +455,14 @@ def place_keys(upload: Upload) -> list[str]:
     ]
 
 
+def session_key(session: str) -> str:
+    """Return the key of the list of the open uploads of a session: of a ticket, or a person."""
+    return f"tus.upload.open.ticket:{session}"
+
+
 def vfolder_key(volume: str, vfolder: VFolderId) -> str:
     """Return the key of the list of a vfolder's open uploads."""
     return f"tus.upload.open.vfolder:{volume}:{vfolder}"
-
-
-def session_key(session: str) -> str:
-    """Return the key of the list of a session's open uploads."""
-    return f"tus.upload.open.ticket:{session}"
 
 
 def upload_keys(upload_id: str) -> list[str]:

@@ -42,6 +42,7 @@ from workers.node.doorbell import ringer_of
 from workers.node.event_delivery import EventDelivery
 from workers.node.flower_ends import FlowerEnds
 from workers.node.mounting import Mounting
+from workers.node.series import SeriesSampler, streamed_bytes
 from workers.node.tree_answers import TreeAnswers
 from workers.run import DRAIN, RELOAD, is_dead, reloaded
 
@@ -116,6 +117,7 @@ class Upkeep(bootsteps.StartStopStep):
         store = JobStore(client, ringer_of(self._worker.app))
         nodes = NodeStore(client)
         self._leadership = Leadership(client, self._node_id)
+        self._series = SeriesSampler(self.settings, client, nodes)
         slots_set = False
         while True:
             try:
@@ -180,6 +182,7 @@ class Upkeep(bootsteps.StartStopStep):
             self._publisher.node_left(lost, "lost")
         self._reap(client, store)
         self._forget(store)
+        self._series.sample()
         if asked - self._tidied > TIDY_SECONDS:
             self._tidied = asked
             self._tidy(client, nodes)
@@ -265,6 +268,7 @@ class Upkeep(bootsteps.StartStopStep):
 
     def _node(self, volumes: dict[str, NodeVolume], running: int) -> Node:
         settings = self.settings
+        received, sent = streamed_bytes(settings) or (None, None)
         return Node(
             id=self._node_id,
             version=VERSION,
@@ -278,4 +282,6 @@ class Upkeep(bootsteps.StartStopStep):
             client_url=settings.vfolder.doors.client_url,
             manager_url=settings.api.manager.url,
             answers=TreeAnswers.listens,
+            received_bytes=received,
+            sent_bytes=sent,
         )

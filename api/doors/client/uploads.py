@@ -269,6 +269,11 @@ def terminate(upload_id: str = "") -> Response:
 def terminate_in(opening: Opening) -> Response:
     """Give the upload of a session up; see `terminate`."""
     tus.check_version(request.headers)
+    return end_in(opening)
+
+
+def end_in(opening: Opening) -> Response:
+    """Give the upload of a session up, by a request that is none of tus."""
     with opening as session:
         try:
             _give_up(session)

@@ -5,17 +5,11 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Resource, Route, RouteAnswer, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door, operating
 from api.schemas import Bandwidth, BandwidthBody, BandwidthDocument, NodeList
-from core.errors import NotFound, UnknownVolume
+from core.errors import UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
-
-
-class NodeNotFound(NotFound):
-    """No node of this id was seen."""
-
-    title = "No such node"
 
 
 @blueprint.operation("GET", "/v1/nodes", Route(gives={200: RouteAnswer("All nodes.", NodeList)}))
@@ -28,36 +22,28 @@ def list_nodes() -> Response:
     return answer({"nodes": jobs.nodes.all(), "volumes_at_rest": jobs.lists.paused_volumes()})
 
 
-def _known(node_id: str) -> str:
-    if node_id not in {node["id"] for node in current_door().jobs.nodes.all()}:
-        raise NodeNotFound(
-            "No node of this id was seen in the last day; GET /v1/nodes lists the nodes."
-        )
-    return node_id
-
-
 @blueprint.operation(
     "POST",
     "/v1/nodes/<node_id>/drain",
     Route(
         gives={204: RouteAnswer("It releases its jobs and takes no new one.")},
-        refuses=(NodeNotFound,),
+        refuses=(operating.NodeNotFound,),
     ),
 )
 def drain_node(node_id: str) -> Response:
     """Drain a node: it releases its jobs to other nodes and takes no new one."""
-    current_door().jobs.nodes.drain(_known(node_id))
+    current_door().jobs.nodes.drain(operating.known_node(node_id))
     return no_content()
 
 
 @blueprint.operation(
     "POST",
     "/v1/nodes/<node_id>/undrain",
-    Route(gives={204: RouteAnswer("It takes jobs again.")}, refuses=(NodeNotFound,)),
+    Route(gives={204: RouteAnswer("It takes jobs again.")}, refuses=(operating.NodeNotFound,)),
 )
 def undrain_node(node_id: str) -> Response:
     """Let a drained node take jobs again."""
-    current_door().jobs.nodes.drain(_known(node_id), undo=True)
+    current_door().jobs.nodes.drain(operating.known_node(node_id), undo=True)
     return no_content()
 
 
@@ -70,6 +56,7 @@ def pause_volume(volume: str) -> Response:
     """Pause all jobs of a volume; running ones stop at their next heartbeat and lose nothing."""
     door = current_door()
     door.volume_access.check_known(volume)
+    door.jobs.notes.set(volume, None)
     door.jobs.store.pause_volume(volume)
     return no_content()
 
@@ -84,6 +71,7 @@ def resume_volume(volume: str) -> Response:
     door = current_door()
     door.volume_access.check_known(volume)
     door.jobs.store.pause_volume(volume, resume=True)
+    door.jobs.notes.set(volume, None)
     return no_content()
 
 

@@ -19,7 +19,9 @@ SCANNED_MAX = 10_000
 #: The cursor of the first page.
 NEWEST = "+"
 _CURSOR = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-_FILTERS = ("subject", "act", "decision", "vfolder", "request_id")
+_FILTERS = (
+    *("subject", "act", "decision", "vfolder", "target", "job_id", "credential", "request_id"),
+)
 _PARAMETERS = (
     parameters.in_query(
         "limit",

@@ -1,11 +1,14 @@
-"""Routes of a person's jobs: list, look, follow, steer, retry."""
+"""Routes of jobs, for their requesters and for operators: list, look, follow, steer, retry."""
 
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 from flask import Response, request
 from werkzeug.datastructures import MultiDict
 
 from api.http import answer
+from api.jobs import MANAGER, JobSubmission
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -19,7 +22,8 @@ from api.routes import (
     needs,
     parameters,
 )
-from api.schemas import Bandwidth, BandwidthBody, JobDocument, JobLog, JobPage
+from api.schemas import JobDocument, JobLog, JobPage, operators
+from core.access import PersonClaims, Scope
 from core.errors import (
     AccessForbidden,
     Conflict,
@@ -37,7 +41,9 @@ from core.jobs import Job
 blueprint = PeopleResource("jobs", __name__, description="Jobs of the caller.")
 
 _FILTERS = tuple(one for one in job_lists.FILTERS if one.name != "requester")
-_REQUESTER = parameters.in_query("requester", "`me`, as without it.", type="string", enum=["me"])
+_REQUESTER = parameters.in_query(
+    "requester", "`me`, as without it. Operators: who submitted it; all without it.", type="string"
+)
 _ACCEPTED = {
     202: RouteAnswer(
         "Accepted; the body is the job.",
@@ -59,18 +65,20 @@ def job_of(asked: PersonRequest) -> Job:
     "/v1/jobs",
     Route(gives={200: RouteAnswer("One page.", JobPage)}, parameters=(*_FILTERS, _REQUESTER)),
 )
-@needs("jobs.list")
+@needs("jobs.list", operators="queue.read")
 def list_my_jobs(asked: PersonRequest) -> Response:
     """List the jobs that the caller requested, newest first; filters as at the manager door.
 
-    A key that is bound to vfolders lists those about them; a page may have fewer then.
+    Operators get those of all requesters. A key that is bound to vfolders lists those about them;
+    a page may have fewer then.
     """
     arguments = MultiDict(request.args)
     if arguments.getlist("requester") == ["me"]:
-        arguments.pop("requester")
-    if "requester" in arguments:
-        raise job_lists.not_a_filter("requester")
-    arguments["requester"] = asked.caller.subject.word
+        arguments["requester"] = asked.caller.subject.word
+    elif not asked.is_operator:
+        if "requester" in arguments:
+            raise job_lists.not_a_filter("requester")
+        arguments["requester"] = asked.caller.subject.word
     page = current_door().jobs.lists.page(job_lists.job_query(arguments))
     jobs = [job for job in page.jobs if asked.service.is_covered(asked.caller, job)]
     return answer({"jobs": [job.document() for job in jobs], "next": page.next or None})
@@ -135,36 +143,50 @@ def get_my_job_report(asked: PersonRequest) -> Response:
     "POST",
     "/v1/jobs/<job_id>/cancel",
     Route(
+        takes=operators.MaybeReasonBody,
         gives=_ACCEPTED,
         parameters=(job_answers.PREFER,),
         refuses=(NotCancellable,),
     ),
 )
-@needs("jobs.steer")
-def cancel_my_job(asked: PersonRequest) -> Response:
-    """Cancel a job; see the same route of the manager door."""
+@needs("jobs.steer", noted=True)
+def cancel_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
+    """Cancel a job; see the same route of the manager door. The audit log keeps a reason."""
+    asked.note(reason=body.reason or None, after="cancelled")
     return job_answers.accepted(current_door().jobs.cancel(job_of(asked).id))
 
 
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/pause",
-    Route(gives=_ACCEPTED, parameters=(job_answers.PREFER,), refuses=(Conflict,)),
+    Route(
+        takes=operators.MaybeReasonBody,
+        gives=_ACCEPTED,
+        parameters=(job_answers.PREFER,),
+        refuses=(Conflict,),
+    ),
 )
-@needs("jobs.steer")
-def pause_my_job(asked: PersonRequest) -> Response:
+@needs("jobs.steer", noted=True)
+def pause_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
     """Pause a job: it keeps its progress and continues after `resume`."""
+    asked.note(reason=body.reason or None, after="paused")
     return job_answers.accepted(current_door().jobs.store.pause(job_of(asked).id))
 
 
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/resume",
-    Route(gives=_ACCEPTED, parameters=(job_answers.PREFER,), refuses=(Conflict,)),
+    Route(
+        takes=operators.MaybeReasonBody,
+        gives=_ACCEPTED,
+        parameters=(job_answers.PREFER,),
+        refuses=(Conflict,),
+    ),
 )
-@needs("jobs.steer")
-def resume_my_job(asked: PersonRequest) -> Response:
+@needs("jobs.steer", noted=True)
+def resume_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
     """Let a paused job continue."""
+    asked.note(reason=body.reason or None, after="resumed")
     return job_answers.accepted(current_door().jobs.store.pause(job_of(asked).id, resume=True))
 
 
@@ -172,15 +194,16 @@ def resume_my_job(asked: PersonRequest) -> Response:
     "PUT",
     "/v1/jobs/<job_id>/bandwidth",
     Route(
-        takes=BandwidthBody,
+        takes=operators.BandwidthOrderBody,
         gives=_ACCEPTED,
         parameters=(job_answers.PREFER,),
         refuses=(Conflict,),
     ),
 )
-@needs("jobs.steer")
-def set_my_job_bandwidth(body: Bandwidth, asked: PersonRequest) -> Response:
+@needs("jobs.steer", noted=True)
+def set_my_job_bandwidth(body: operators.BandwidthOrder, asked: PersonRequest) -> Response:
     """Limit the bandwidth of one job; null lifts the limit. It applies at the next heartbeat."""
+    asked.note(reason=body.reason or None, after={"bytes_per_second": body.bytes_per_second})
     store = current_door().jobs.store
     return job_answers.accepted(store.set_pace(job_of(asked).id, body.bytes_per_second))
 
@@ -189,6 +212,7 @@ def set_my_job_bandwidth(body: Bandwidth, asked: PersonRequest) -> Response:
     "POST",
     "/v1/jobs/<job_id>/retry",
     Route(
+        takes=operators.MaybeReasonBody,
         gives=_ACCEPTED,
         parameters=(job_retries.ONLY, job_answers.IDEMPOTENCY_KEY, job_answers.PREFER),
         refuses=(
@@ -197,22 +221,51 @@ def set_my_job_bandwidth(body: Bandwidth, asked: PersonRequest) -> Response:
         ),
     ),
 )
-@needs("jobs.steer")
-def retry_my_job(asked: PersonRequest) -> Response:
+@needs("jobs.steer", noted=True)
+def retry_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
     """Request an ended job again, as a new job of the caller that is linked by `retry_of`.
 
     What the job does is decided as if the caller requested it for the first time. With
-    `?only=failed` the new job has only those paths of a `delete-files` that failed.
+    `?only=failed` the new job has only those paths of a `delete-files` that failed. By an operator
+    it is a new job of its requester, who may do no more by that.
     """
     old = job_of(asked)
     again = job_retries.request_again(old)
-    asked.decide_job(again)
-    submission = asked.service.submission(
-        asked.caller,
-        idempotency_key=job_answers.idempotency_key(),
-        label=old.fields.get("label", ""),
-        priority=old.priority,
-        retry_of=old.id,
-        new_name=old.new_name,
-    )
+    more: dict[str, Any] = {
+        "idempotency_key": job_answers.idempotency_key(),
+        "label": old.fields.get("label", ""),
+        "priority": old.priority,
+        "retry_of": old.id,
+        "new_name": old.new_name,
+    }
+    if asked.is_operator and Scope.ADMIN_WRITE in asked.caller.credential.scopes:
+        person = msgspec.json.decode(old.person, type=PersonClaims) if old.person else None
+        requester = old.fields.get("requester") or MANAGER
+        submission = JobSubmission(requester=requester, person=person, **more)
+    else:
+        asked.decide_job(again)
+        submission = asked.service.submission(asked.caller, **more)
+    asked.note(reason=body.reason or None, after="retried")
     return job_answers.accepted(current_door().jobs.submit(again, submission))
+
+
+@blueprint.operation(
+    "PUT",
+    "/v1/jobs/<job_id>/priority",
+    Route(
+        takes=operators.PriorityOrderBody,
+        gives=_ACCEPTED,
+        parameters=(job_answers.PREFER,),
+        refuses=(Conflict,),
+    ),
+)
+@needs("jobs.prioritize", noted=True)
+def set_job_priority(body: operators.PriorityOrder, asked: PersonRequest) -> Response:
+    """Change the priority of a job where it waits; one that runs keeps its slot."""
+    job = job_of(asked)
+    asked.note(
+        reason=body.reason or None,
+        before={"priority": job.priority},
+        after={"priority": body.priority},
+    )
+    return job_answers.accepted(current_door().jobs.store.set_priority(job.id, body.priority))

@@ -21,11 +21,12 @@ answered as if it were absent (404). `{vfolder_id}` is an id, or `VOLUME:ID`.
 @cache
 def people_document() -> dict[str, Any]:
     """Return the document of a client door with people's routes, without a running door."""
-    from api.doors import people  # noqa: PLC0415 - its routes import this module
+    from api.doors import operators, people  # noqa: PLC0415 - their routes import this module
 
     app = Flask("people", static_folder=None)
     api = _api(app)
     people.install(api)
+    operators.install(api)
     own: dict[str, Any] = api.spec.to_dict()
     _add_heads(own["paths"])
     # A link is no credential of its visitor: it is in the path.

@@ -13,9 +13,11 @@ from typing import Any
 from flask import Response, request
 
 from api.doors.client import tickets, tus, upload_session, uploads
-from api.doors.people.entries import query
+from api.doors.people.entries import limit_of, query
 from api.http import answer
+from api.jobs import pointer
 from api.routes import (
+    VOLUME_ERRORS,
     PeopleResource,
     PersonRequest,
     Route,
@@ -24,11 +26,12 @@ from api.routes import (
     needs,
     parameters,
 )
+from api.schemas import operators
 from api.schemas import people as shapes
 from core.access import UploadTicket
-from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded
+from core.errors import EntryExists, NoSpace, PathEscape, QuotaExceeded, VFolderNotFound
 from core.names import VFolderId
-from core.uploads import OpenUpload, UploadNotFound, UploadPlaces
+from core.uploads import OpenUpload, UploadLeaseHeld, UploadNotFound, UploadPlaces
 
 blueprint = PeopleResource("uploads", __name__, description="Uploads (tus 1.0.0).")
 
@@ -47,6 +50,19 @@ _OFFSET = parameters.Parameter(
     required=True,
 )
 _CHECKSUM = parameters.header("Upload-Checksum", "An algorithm and the digest in base64.")
+PAGE_DEFAULT, PAGE_MAX = 100, 1000
+_CURSOR_DIGITS = 9
+_PAGES = (
+    parameters.in_query(
+        "limit",
+        "The most uploads.",
+        type="integer",
+        minimum=1,
+        maximum=PAGE_MAX,
+        default=PAGE_DEFAULT,
+    ),
+    parameters.in_query("cursor", "`next` of the page before."),
+)
 _REFUSES = (UploadNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace)
 
 
@@ -79,23 +95,56 @@ def create_upload(asked: PersonRequest) -> Response:
 
 
 @blueprint.operation(
-    "GET", "/v1/uploads", Route(gives={200: RouteAnswer("The uploads.", shapes.UploadList)})
+    "GET",
+    "/v1/uploads",
+    Route(gives={200: RouteAnswer("The uploads.", shapes.UploadList)}, parameters=_PAGES),
 )
-@needs("uploads.list")
+@needs("uploads.list", operators="uploads.read")
 def list_uploads(asked: PersonRequest) -> Response:
     """List the caller's uploads in flight, the oldest first, 500 at most.
 
-    Those into vfolders that the caller may not write any more are left out.
+    Those into vfolders that the caller may not write any more are left out. Operators get those of
+    all, also those by ticket, the most silent first, by pages.
     """
+    document = _of_all() if asked.is_operator else _of_caller(asked)
+    response = answer(document)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _of_caller(asked: PersonRequest) -> dict[str, Any]:
     query(())
     door = current_door()
     found = UploadPlaces(door.uploads).of_session(_session_id(asked))
     places = {(one.upload.volume, one.upload.vfolder) for one in found}
     open_ = {place for place in places if asked.service.may_write(asked.caller, *place)}
     rows = [_row(one) for one in found if (one.upload.volume, one.upload.vfolder) in open_]
-    response = answer({"uploads": rows})
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return {"uploads": rows}
+
+
+def _of_all() -> dict[str, Any]:
+    given = query(("limit", "cursor"))
+    limit, start = limit_of(given, PAGE_DEFAULT, PAGE_MAX), _place(given.get("cursor", ""))
+    found = UploadPlaces(current_door().uploads).page(limit, start)
+    rows = [_row(one) | _facts_for_operators(one) for one in found]
+    return {"uploads": rows, "next": str(start + limit) if len(found) == limit else None}
+
+
+def _facts_for_operators(one: OpenUpload) -> dict[str, Any]:
+    session = one.upload.session
+    by_person = session.startswith(upload_session.PERSON_SESSION)
+    return {
+        "subject": session.removeprefix(upload_session.PERSON_SESSION) if by_person else None,
+        "node": one.upload.node or None,
+        "idle_seconds": round(one.idle_seconds, 1),
+    }
+
+
+def _place(cursor: str) -> int:
+    """Return the place that a cursor names; an absent one is the beginning."""
+    if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) <= _CURSOR_DIGITS):
+        raise pointer("cursor", "is none of this list")
+    return int(cursor or 0)
 
 
 def _row(one: OpenUpload) -> dict[str, Any]:
@@ -159,6 +208,29 @@ def end_upload(asked: PersonRequest) -> Response:
     return uploads.terminate_in(_own(asked))
 
 
+@blueprint.operation(
+    "POST",
+    "/v1/uploads/<upload_id>/end",
+    Route(
+        takes=operators.ReasonBody,
+        gives={204: RouteAnswer("It is gone.")},
+        refuses=(UploadNotFound, UploadLeaseHeld, VFolderNotFound, *VOLUME_ERRORS),
+    ),
+)
+@needs("uploads.steer", noted=True)
+def end_upload_of_others(body: operators.GivenReason, asked: PersonRequest) -> Response:
+    """End an upload: its bytes are removed, and its sender learns that it is gone."""
+    upload = current_door().uploads.get(asked.path["upload_id"]).upload
+    asked.note(
+        target=f"upload:{upload.id}",
+        vfolder=f"{upload.volume}:{upload.vfolder}",
+        path=upload.path,
+        reason=body.reason,
+    )
+    session = _session(asked, upload.volume, upload.vfolder, upload.id, of=upload.session)
+    return uploads.end_in(session)
+
+
 def _own(asked: PersonRequest) -> AbstractContextManager[upload_session.UploadSession]:
     """Return the session of the caller's upload, after its vfolder was decided.
 
@@ -185,7 +257,7 @@ def _session_id(asked: PersonRequest) -> str:
 
 @contextmanager
 def _session(
-    asked: PersonRequest, volume: str, vfolder: str, upload_id: str
+    asked: PersonRequest, volume: str, vfolder: str, upload_id: str, *, of: str = ""
 ) -> Iterator[upload_session.UploadSession]:
     """Give the session of a permission that was decided: that of a ticket for the whole vfolder."""
     access = current_door().volume_access
@@ -196,10 +268,14 @@ def _session(
         vfid=vfolder,
         relpath="",
         size=current_door().settings.storage_proxy.max_upload_bytes,
-        session=_session_id(asked),
+        session=of or _session_id(asked),
         tree=True,
         exp=0,
     )
+    if of:  # an operator ends it
+        with upload_session.session_of(permission, upload_id, {}) as session:
+            yield session
+        return
     again = replace(asked, is_quiet=True)
     named = f"{volume}:{VFolderId.parse(vfolder).id}"
     with upload_session.session_of(permission, upload_id, {}) as session:

@@ -74,11 +74,23 @@ class People:
         found.key = self.new_key(found, scopes)
         return found
 
-    def new_key(self, person: Person, scopes: frozenset[Scope] = PERSON_SCOPES) -> str:
+    def operator(self, *scopes: Scope) -> Person:
+        """An operator with a key of these scopes; without any, of all."""
+        found = Person()
+        found.key = self.new_key(found, frozenset(scopes or Scope), operator=True)
+        return found
+
+    def new_key(
+        self,
+        person: Person,
+        scopes: frozenset[Scope] = PERSON_SCOPES,
+        *,
+        operator: bool = False,
+    ) -> str:
         table = self.settings.vfolder.access
         assert table is not None
         request = KeyRequest(scopes=tuple(sorted(scopes)))
-        key, text = api_keys.new_key(request, operator=False, table=table, now=time.time())
+        key, text = api_keys.new_key(request, operator=operator, table=table, now=time.time())
         self.subjects.add_key(person.id, key, table)
         return text
 

@@ -235,6 +235,7 @@ ROWS = (
     ),
     # The job removes an entry that is not there, so that a second one changes nothing either.
     Row("POST", "/v1/jobs/{job}/retry", "owner", (202,), scope="jobs"),
+    Row("GET", "/v1/volumes", "any", (200,), scope=""),
 )
 #: Routes that another test walks: the upload of a subject is for no other one, and the cookie of a
 #: sign-in would count for the requests after it.

@@ -179,8 +179,9 @@ def test_the_rows_are_all_routes_for_people(people: People) -> None:
         (method, path)
         for path, operations in document.items()
         if path.startswith("/v1/") and path not in ELSEWHERE
-        for method in operations
+        for method, operation in operations.items()
         if method in ("get", "post", "put", "patch", "delete", "head")
+        if not operation["x-needs"]["needs"].startswith("operator")  # test_operators.py
     }
     assert known <= asked, known - asked
 

@@ -1,0 +1,294 @@
+"""Operators' routes at the client door: who may use them, what they do, what they leave behind."""
+
+import base64
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core.access import Scope
+from core.jobs import State
+from core.jobs.requests import UsageRequest
+from core.jobs.store import JobStore, Submission
+from core.redis import Database, connect
+from tests.api.people.conftest import People, Person
+from tests.support.node import wait_for
+
+WHY = {"reason": "a test of it"}
+ABSENT = str(UUID(int=9))
+
+
+@dataclass(frozen=True)
+class OperatorRow:
+    """One way to ask a route of operators; what it answers who may."""
+
+    method: str
+    path: str
+    status: int
+    body: Any = None
+    scope: Scope = Scope.ADMIN_READ
+
+
+def change(method: str, path: str, status: int, body: Any = None) -> OperatorRow:
+    return OperatorRow(method, path, status, body, Scope.ADMIN_WRITE)
+
+
+SCOPE = f"user:{UUID(int=7)}"
+ROWS = (
+    OperatorRow("GET", "/v1/overview", 200),
+    OperatorRow("GET", "/v1/series", 200),
+    OperatorRow("GET", "/v1/volumes/local", 200),
+    OperatorRow("GET", "/v1/volumes/absent", 400),
+    OperatorRow("GET", "/v1/nodes", 200),
+    OperatorRow("GET", "/v1/trash", 200),
+    OperatorRow("GET", f"/v1/volumes/local/scopes/{SCOPE}/trash", 404),
+    OperatorRow("GET", "/v1/settings", 200),
+    OperatorRow("GET", "/v1/orphans", 200),
+    OperatorRow("GET", "/v1/published-events", 200),
+    OperatorRow("POST", "/v1/diagnostics", 200, {"parts": ["versions"]}),
+    change("POST", "/v1/volumes/local/pause", 400, {}),
+    change("POST", "/v1/volumes/absent/pause", 400, WHY),
+    change("POST", "/v1/volumes/absent/resume", 400),
+    change("PUT", "/v1/volumes/local/bandwidth", 400, {"bytes_per_second": 0}),
+    change("POST", "/v1/volumes/absent/rescan", 400),
+    change("POST", f"/v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", 404, WHY),
+    change("POST", "/v1/nodes/absent/drain", 404, WHY),
+    change("POST", "/v1/nodes/absent/undrain", 404),
+    change("POST", f"/v1/uploads/{ABSENT}/end", 404, WHY),
+    change("PUT", f"/v1/jobs/{ABSENT}/priority", 404, {"priority": 1}),
+)
+_TEMPLATES = {
+    "local": "{volume}",
+    "absent": "{volume}",
+    SCOPE: "{scope}",
+    "nodes/{volume}": "nodes/{node_id}",
+    f"trash/{ABSENT}": "trash/{trash_id}",
+    f"uploads/{ABSENT}": "uploads/{upload_id}",
+    f"jobs/{ABSENT}": "jobs/{job_id}",
+}
+
+
+@pytest.fixture(scope="module", name="operator")
+def operator_of(people: People) -> Person:
+    return people.operator()
+
+
+def lines(people: People, operator: Person, act: str) -> list[dict[str, Any]]:
+    """The newest lines of the audit log about an act."""
+    found: list[dict[str, Any]] = people.call(operator, "GET", f"/v1/audit?act={act}").json()[
+        "lines"
+    ]
+    return found
+
+
+@pytest.fixture(scope="module", name="others")
+def others_of(people: People) -> dict[Scope, list[tuple[Person, int]]]:
+    """By the scope of a row, who is refused, and how."""
+    files, reader = people.operator(Scope.FILES_READ), people.operator(Scope.ADMIN_READ)
+    always = [(Person(), 401), (people.person(), 403)]
+    return {Scope.ADMIN_READ: [*always, (files, 403)], Scope.ADMIN_WRITE: [*always, (reader, 403)]}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
+def test_who_may_use_a_route_of_operators(
+    people: People,
+    operator: Person,
+    others: dict[Scope, list[tuple[Person, int]]],
+    row: OperatorRow,
+) -> None:
+    """A user is refused, and an operator whose key lacks the scope."""
+    for caller, status in (*others[row.scope], (operator, row.status)):
+        answer = people.call(caller, row.method, row.path, row.body)
+        assert answer.status_code == status, answer.text
+        assert row.status == 200 or str(people.settings.directory) not in answer.text
+
+
+def test_the_rows_are_all_routes_of_operators(people: People) -> None:
+    known = {
+        (method.upper(), path)
+        for path, operations in people.door.document.content["paths"].items()
+        for method, operation in operations.items()
+        if method != "parameters"
+        and operation.get("x-needs", {}).get("needs", "").startswith("operator")
+    }
+    assert known == {(row.method, _template(row.path)) for row in ROWS}
+
+
+def _template(path: str) -> str:
+    for text, name in _TEMPLATES.items():
+        path = path.replace(text, name)
+    return path
+
+
+def test_from_elsewhere_the_routes_do_not_exist(people: People, operator: Person) -> None:
+    """A request that an unknown proxy passed on is not from this machine."""
+    far = {"X-Forwarded-For": "192.0.2.7"}
+    answers = [
+        people.call(operator, "GET", "/v1/nodes", headers=far),
+        people.door.send("GET", "/v1/absent", headers={**operator.headers, **far}),
+    ]
+    assert [one.status_code for one in answers] == [404, 404]
+    bodies = [one.json() | {"request_id": "", "instance": ""} for one in answers]
+    assert bodies[0] == bodies[1]
+    # As a mere user, the operator sees what a user of the volume sees.
+    found = people.call(operator, "GET", "/v1/volumes", headers=far).json()["volumes"]
+    assert set(found[0]) == {"name", "capabilities", "paused", "pause", "capacity"}
+
+
+def test_the_overview_and_the_series_say_what_is(people: People, operator: Person) -> None:
+    def ready() -> dict[str, Any]:
+        found: dict[str, Any] = people.call(operator, "GET", "/v1/overview").json()
+        return found if found["volumes"]["ready"] and found["throughput"]["as_of"] else {}
+
+    found = wait_for(ready, 60)
+    assert found["nodes"] == {"alive": 1, "draining": 0, "silent": 0}
+    assert found["volumes"]["total"] == 2
+    columns = people.call(operator, "GET", "/v1/series").json()
+    lengths = {len(columns[name]) for name in ("at", "received", "sent", "running", "waiting")}
+    assert lengths == {len(columns["at"])}
+    assert columns["at"]
+
+
+def test_a_pause_has_a_reason_that_people_read(people: People, operator: Person) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner, **{"a.txt": "x"})
+    path = "/v1/volumes/local"
+    assert (
+        people.call(operator, "POST", f"{path}/pause", {"reason": "new disks"}).status_code == 204
+    )
+    try:
+        found = {
+            one["name"]: one for one in people.call(owner, "GET", "/v1/volumes").json()["volumes"]
+        }
+        assert found["local"]["pause"]["reason"] == "new disks"
+        assert found["second"]["pause"] is None
+        body = {"paths": ["a.txt"]}
+        job = people.call(owner, "POST", f"/v1/vfolders/{vfolder.id}/delete", body).json()
+        assert job["state_reason"].endswith("paused until it is resumed: new disks")
+        overview = people.call(operator, "GET", "/v1/overview").json()
+        assert "volume-paused" in [one["kind"] for one in overview["attention"]]
+        listed = people.call(operator, "GET", f"/v1/jobs?requester={owner.word}").json()["jobs"]
+        assert [one["id"] for one in listed] == [job["id"]]
+        path_of_job = f"/v1/jobs/{job['id']}"
+        answer = people.call(operator, "PUT", f"{path_of_job}/priority", {"priority": 1})
+        assert answer.json()["priority"] == 1
+        answer = people.call(operator, "POST", f"{path_of_job}/cancel", {"reason": "not now"})
+        assert answer.json()["state"] == "cancelled"
+    finally:
+        assert people.call(operator, "POST", f"{path}/resume").status_code == 204
+    assert not people.call(operator, "GET", path).json()["paused"]
+    steered = lines(people, operator, "volumes.steer")[:2]
+    assert [(one["target"], one.get("reason"), one["after"]) for one in steered] == [
+        ("volume:local", None, "resumed"),
+        ("volume:local", "new disks", "paused"),
+    ]
+    (line,) = [one for one in lines(people, operator, "jobs.steer") if one["job_id"] == job["id"]]
+    assert line["reason"] == "not now"
+    again = people.call(operator, "POST", f"/v1/jobs/{job['id']}/retry", WHY)
+    assert again.json()["requester"] == owner.word
+    assert people.ended(operator, again.json()["id"])["state"] == "succeeded"
+
+
+def test_bandwidth_and_drain_can_be_taken_back(people: People, operator: Person) -> None:
+    path, limit = "/v1/volumes/second", {"bytes_per_second": 1_000_000}
+    assert people.call(operator, "PUT", f"{path}/bandwidth", limit).status_code == 204
+    assert people.call(operator, "GET", path).json()["bandwidth"]["bytes_per_second"] == 1_000_000
+    lifted = {"bytes_per_second": None, "reason": "enough"}
+    assert people.call(operator, "PUT", f"{path}/bandwidth", lifted).status_code == 204
+    line = lines(people, operator, "volumes.steer")[0]
+    assert (line["before"], line["after"]) == (limit, {"bytes_per_second": None})
+    node = "/v1/nodes/node1"
+    assert people.call(operator, "POST", f"{node}/drain", WHY).status_code == 204
+    try:
+        (found,) = people.call(operator, "GET", "/v1/nodes").json()["nodes"]
+        assert found["draining"]
+    finally:
+        assert people.call(operator, "POST", f"{node}/undrain").status_code == 204
+    assert lines(people, operator, "nodes.steer")[0]["after"] == "serving"
+
+
+def test_an_upload_of_others_is_listed_and_ended(people: People, operator: Person) -> None:
+    owner, other = people.person(), people.person()
+    vfolder = people.vfolder(owner)
+    name = base64.b64encode(b"big.bin").decode()
+    headers = {"Upload-Length": "5", "Upload-Metadata": f"relativePath {name}"}
+    made = people.call(owner, "POST", f"/v1/vfolders/{vfolder.id}/uploads", headers=headers)
+    location = made.headers["Location"]
+
+    def listed(caller: Person) -> list[dict[str, Any]]:
+        found = people.call(caller, "GET", "/v1/uploads").json()["uploads"]
+        return [one for one in found if location.endswith(one["id"])]
+
+    (upload,) = listed(owner)
+    assert (upload["path"], upload["offset"], upload["length"]) == ("big.bin", 0, 5)
+    assert listed(other) == []
+    assert listed(operator)[0]["subject"] == owner.word
+    ended = people.call(operator, "POST", f"/v1/uploads/{upload['id']}/end", WHY)
+    assert ended.status_code == 204
+    assert people.call(owner, "HEAD", location).status_code == 404
+    assert listed(owner) == []
+
+
+def test_a_kept_vfolder_is_purged_before_its_time(people: People, operator: Person) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner, **{"a.txt": "x"})
+    job = people.call(owner, "DELETE", f"/v1/vfolders/{vfolder.id}").json()["id"]
+    assert people.ended(owner, job)["state"] == "succeeded"
+    path = f"/v1/volumes/local/scopes/user:{owner.id}/trash"
+    (kept,) = people.call(operator, "GET", path).json()["trash"]
+    answer = people.call(operator, "POST", f"{path}/{kept['id']}/purge", {"reason": "space"})
+    assert people.ended(operator, answer.json()["id"])["state"] == "succeeded"
+    assert people.call(operator, "GET", path).json()["trash"] == []
+
+
+def test_a_rescan_is_the_source_of_orphans(people: People, operator: Person) -> None:
+    answer = people.call(operator, "POST", "/v1/volumes/second/rescan", {"repair": False})
+    assert people.ended(operator, answer.json()["id"])["state"] == "succeeded"
+    found = people.call(operator, "GET", "/v1/orphans").json()["volumes"]
+    (second,) = [one for one in found if one["volume"] == "second"]
+    assert second["rescan"]["complete"]
+
+
+def test_settings_have_sources_and_no_secret(people: People, operator: Person) -> None:
+    answer = people.call(operator, "GET", "/v1/settings")
+    found = {one["key"]: one for one in answer.json()["settings"]}
+    assert people.settings.storage_proxy.secret not in answer.text
+    assert people.settings.api.manager.secret not in answer.text
+    sources = {
+        "storage-proxy.secret": "file",
+        "vfolder.access.home": "file",
+        "vfolder.access.failures-per-network": "file",
+        "vfolder.access.key-days": "default",
+    }
+    assert {key: found[key]["source"] for key in sources} == sources
+    assert not any(one["waits"] for one in found.values())
+
+
+def test_a_bundle_has_no_secret_and_no_name(people: People, operator: Person) -> None:
+    owner = people.person()
+    with connect(people.settings, Database.JOBS) as client:
+        store = JobStore(client, lambda _: None)
+        request = UsageRequest(volume="second", vfolder=str(people.vfolder(owner, "second").id))
+        job = store.submit(Submission(request, requester=owner.word))
+        store.refuse(job.id, json.dumps({"error_code": "x", "detail": "secret plan.txt"}))
+        assert store.get(job.id).state is State.FAILED
+    answer = people.call(operator, "POST", "/v1/diagnostics", {})
+    archive = zipfile.ZipFile(io.BytesIO(answer.content))
+    texts = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert len(texts) == 7
+    everything = "".join(texts.values())
+    for hidden in (
+        people.settings.storage_proxy.secret,
+        people.settings.api.manager.secret,
+        str(people.settings.directory),
+        str(owner.id),
+        owner.id.hex,
+        "secret plan",
+    ):
+        assert hidden not in everything
+    for name, text in texts.items():
+        assert name.endswith(".txt") or json.loads(text)
