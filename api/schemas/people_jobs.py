@@ -7,11 +7,12 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import SubjectWord, Text
+from api.schemas.fields import PathField, SubjectWord, Text
 from api.schemas.job_requests import TransferTerms, plain_request
 from api.schemas.people import PersonBody
 from backends.retention import NAME_MAX as SNAPSHOT_NAME_MAX
 from core.jobs import requests
+from core.names import VFolderPath
 
 
 class NewPlaceBody(PersonBody):
@@ -70,6 +71,24 @@ class TransferOrderBody(TransferTerms, PersonBody):
     def _make(self, data: Mapping[str, Any], **_: Any) -> TransferOrder:  # noqa: ANN401 - marshmallow's hook
         terms = dict(data)
         return TransferOrder(terms.pop("to"), plain_request(terms))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractOrder:
+    """A request to unpack an archive."""
+
+    source: VFolderPath
+    target: VFolderPath
+    archive: str
+
+
+class ExtractOrderBody(PersonBody):
+    """A request to unpack an archive of a vfolder into a directory that does not exist yet."""
+
+    makes = ExtractOrder
+    source = PathField("source")
+    target = PathField("target")
+    archive = fields.String(required=True, validate=validate.OneOf(["tar", "zip"]))
 
 
 @dataclass(frozen=True, slots=True)

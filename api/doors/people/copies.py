@@ -1,4 +1,4 @@
-"""Routes that copy and count a vfolder, by jobs: clone, transfer, usage."""
+"""Routes that copy, unpack and count, by jobs: clone, transfer, extract, usage."""
 
 from typing import Any
 
@@ -18,7 +18,15 @@ from api.routes import (
 from api.schemas import JobDocument
 from api.schemas import people_jobs as shapes
 from core.access import records
-from core.errors import KeyReused, Locked, NoCommonNode, VFolderExists
+from core.errors import (
+    EntryExists,
+    EntryRefused,
+    KeyReused,
+    Locked,
+    NoCommonNode,
+    PathEscape,
+    VFolderExists,
+)
 
 blueprint = PeopleResource("copies", __name__, description="Copies of vfolders.")
 
@@ -98,6 +106,35 @@ def transfer_entries(body: shapes.TransferOrder, asked: PersonRequest) -> Respon
         "target": str(target.vfolder),
         "target_volume": target.volume,
         **body.terms,
+    }
+    asked.decide_job(request)
+    return submitted(asked, request)
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/vfolders/<vfolder_id>/extract",
+    Route(
+        takes=shapes.ExtractOrderBody,
+        gives=ACCEPTED,
+        parameters=SUBMITTED,
+        refuses=(EntryExists, EntryRefused, PathEscape, Locked, KeyReused),
+    ),
+)
+@needs("jobs.extract")
+def extract_archive(body: shapes.ExtractOrder, asked: PersonRequest) -> Response:
+    """Unpack an archive of a vfolder into a new directory of it, by a job.
+
+    The directory appears when it is complete, or not at all.
+    """
+    place = asked.vfolder
+    request = {
+        "verb": "extract",
+        "volume": place.volume,
+        "vfolder": str(place.vfolder),
+        "source": str(body.source),
+        "target": str(body.target),
+        "archive": body.archive,
     }
     asked.decide_job(request)
     return submitted(asked, request)

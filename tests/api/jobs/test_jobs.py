@@ -315,6 +315,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "clone": {"source": VFID, "target": VFID},
     "delete": {"vfolder": VFID},
     "delete-files": {"vfolder": VFID, "paths": ["a"]},
+    "find": {"vfolder": VFID},
     "usage": {"vfolder": VFID},
 }
 IDS = ["", "x", "user:x", 1, None, [], f"{VFID}/..", f"{VFID}\n", "\ud800", f"group:{VFID[5:]}"]
@@ -347,11 +348,19 @@ WRONG: dict[str, list[Any]] = {
     "priority": [-1, 10, "5", 1.5, None],
     "deadline_seconds": [0, -1, 1e12, "x", []],
     "colour": ["red"],
+    "match": ["x" * 1001, 1, None],
+    "kind": ["", "socket", 1],
+    "min_bytes": [-1, "1", 1.5],
+    "newer_than": ["", "yesterday", 1],
 }
 _OPTIONAL = {"label", "requester", "priority", "deadline_seconds", "plan", "colour"}
 _OF: dict[str, Callable[[str], bool]] = {
     "verify": lambda verb: verb == "clone",
     "recursive": lambda verb: verb == "delete-files",
+    "match": lambda verb: verb == "find",
+    "kind": lambda verb: verb == "find",
+    "min_bytes": lambda verb: verb == "find",
+    "newer_than": lambda verb: verb == "find",
 }
 
 

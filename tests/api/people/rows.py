@@ -198,6 +198,15 @@ ROWS = (
         {"to": "00000000-0000-4000-8000-000000000001"},
         scope="",
     ),
+    Row(
+        "POST",
+        "/v1/vfolders/{vfolder}/extract",
+        "rw",
+        (409,),
+        {"source": "b.tar", "target": "a.txt", "archive": "tar"},
+        {},
+        "files:write",
+    ),
     Row("POST", "/v1/vfolders/{vfolder}/usage", "ro", (202,)),
     # The volume has no snapshots: a permitted request learns that.
     Row("GET", "/v1/vfolders/{vfolder}/snapshots", "ro", (400,)),

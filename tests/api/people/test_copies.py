@@ -1,5 +1,6 @@
 """Clones, transfers and counts of people: what both ends need, and what comes of it."""
 
+import tarfile
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -94,6 +95,23 @@ def test_what_a_transfer_needs(
     if status == 202:
         assert people.ended(guest, answer.json()["id"])["state"] == "succeeded"
     assert (people.path(there) / "in" / "a").exists() == (status == 202)
+
+
+def test_an_archive_is_unpacked_by_who_may_write(people: People) -> None:
+    owner, guest = people.person(), people.person()
+    vfolder = shared(people, owner, guest, "rw")
+    top = people.path(vfolder)
+    with tarfile.open(top / "in.tar", "w") as packed:
+        packed.addfile(tarfile.TarInfo("a"))
+    path = f"/v1/vfolders/{vfolder.id}/extract"
+    body = {"source": "in.tar", "target": "out", "archive": "tar"}
+    for wrong in ({"target": ".."}, {"target": ""}, {"archive": "rar"}, {"upload": "x"}):
+        assert people.call(guest, "POST", path, {**body, **wrong}).status_code == 400
+    accepted = people.call(guest, "POST", path, body)
+    assert accepted.status_code == 202, accepted.text
+    assert people.ended(guest, accepted.json()["id"])["state"] == "succeeded"
+    assert (top / "out" / "a").exists()
+    assert people.call(guest, "POST", path, body).status_code == 409
 
 
 def test_a_count_is_in_the_usage(people: People) -> None:
