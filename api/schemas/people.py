@@ -417,6 +417,20 @@ class Me(ma.Schema):
     version = fields.String()
 
 
+class FoundSubjectRow(ma.Schema):
+    """A user or a group; the name is null where it is not known here."""
+
+    kind = fields.String(validate=validate.OneOf(["user", "group"]))
+    id = fields.String()
+    name = fields.String(allow_none=True)
+
+
+class FoundSubjects(ma.Schema):
+    """Users and groups to share with: those near the caller first, by name."""
+
+    subjects = fields.List(fields.Nested(FoundSubjectRow))
+
+
 # -- Grants ----------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class NewGrant:

@@ -1,4 +1,4 @@
-"""Which user has a key, and which groups a user is in: an index of users and groups.
+"""Which user has a key or a name, and which groups a user is in: an index of users and groups.
 
     vfolder:access:subjects           a counter; each change of a record raises it
     vfolder:access:subjects:changed   the users and groups of the newest changes, by that counter
@@ -12,12 +12,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import redis
 
-from core.access import SubjectRecord
+from core.access import SubjectRecord, records
 from core.telemetry import logger
 
 VERSION_KEY = "vfolder:access:subjects"
@@ -34,13 +34,18 @@ redis.call('ZADD', KEYS[2], version, ARGV[1])
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[2]))
 return version
 """
+K = TypeVar("K")
 _log = logger(__name__)
 
 
 class SubjectSummary(NamedTuple):
     """What the index has of one record."""
 
+    kind: str
+    name: str
+    blocked: bool
     keys: tuple[str, ...]
+    #: Members and admins, of a group that is kept here.
     members: frozenset[UUID]
     admins: frozenset[UUID]
 
@@ -58,6 +63,8 @@ class IndexView(NamedTuple):
     #: The groups of each user, and those whose admin it is, of the groups that are kept here.
     groups: dict[UUID, frozenset[UUID]]
     admin_of: dict[UUID, frozenset[UUID]]
+    #: Who has a name, by `records.name_key`.
+    named: dict[str, frozenset[UUID]]
 
 
 class SubjectIndex:
@@ -142,12 +149,22 @@ class SubjectIndex:
 
     def _made(self, version: int | None) -> IndexView:
         now = self._clock()
-        return _view(version, now, {one.id: _summary(one) for one in self._read_all()})
+        return view_of(self._read_all(), version, now)
+
+
+def view_of(
+    found: Iterable[SubjectRecord], version: int | None = None, made_at: float = 0.0
+) -> IndexView:
+    """Return the index of these records."""
+    return _view(version, made_at, {one.id: _summary(one) for one in found})
 
 
 def _summary(record: SubjectRecord) -> SubjectSummary:
     kept = record.members_kept
     return SubjectSummary(
+        record.kind,
+        record.name,
+        record.blocked,
         tuple(str(key.get("id", "")) for key in record.keys),
         frozenset((*record.members, *record.admins) if kept else ()),
         frozenset(record.admins if kept else ()),
@@ -158,14 +175,18 @@ def _view(version: int | None, made_at: float, summaries: dict[UUID, SubjectSumm
     holders: dict[str, UUID] = {}
     groups: dict[UUID, set[UUID]] = defaultdict(set)
     admin_of: dict[UUID, set[UUID]] = defaultdict(set)
+    named: dict[str, set[UUID]] = defaultdict(set)
     for subject, summary in summaries.items():
         holders |= dict.fromkeys(summary.keys, subject)
+        if summary.name:
+            named[records.name_key(summary.name)].add(subject)
         for user in summary.members:
             groups[user].add(subject)
         for user in summary.admins:
             admin_of[user].add(subject)
-    return IndexView(version, made_at, summaries, holders, _frozen(groups), _frozen(admin_of))
+    kept = _frozen(groups), _frozen(admin_of), _frozen(named)
+    return IndexView(version, made_at, summaries, holders, *kept)
 
 
-def _frozen(sets: dict[UUID, set[UUID]]) -> dict[UUID, frozenset[UUID]]:
-    return {user: frozenset(found) for user, found in sets.items()}
+def _frozen(sets: dict[K, set[UUID]]) -> dict[K, frozenset[UUID]]:
+    return {key: frozenset(found) for key, found in sets.items()}

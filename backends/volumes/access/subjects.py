@@ -17,6 +17,7 @@ from backends.base import Backend
 from backends.entries import RecordChanged, access_files
 from backends.volumes.access.cluster_volumes import OnVolume
 from backends.volumes.access.subject_index import IndexView, SubjectIndex
+from backends.volumes.access.subject_search import FoundSubject, found_subjects
 from backends.volumes.registry import Volumes
 from core.access import (
     AccessChange,
@@ -112,6 +113,10 @@ class SubjectStore:
             admin_of=subject.admin_of | index.admin_of.get(subject.id, frozenset()),
             blocked=record is not None and record.blocked,
         )
+
+    def found(self, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
+        """Return users and groups to share with; see `found_subjects`."""
+        return found_subjects(self._index.current(), caller, text, limit)
 
     def as_of_now(self, claims: PersonClaims) -> Subject:
         """Return the requester of a job with its present groups; a revoked key blocks it.

@@ -41,6 +41,7 @@ ROWS = (
     Row("GET", "/v1/signins", "any", (200,), scope=""),
     Row("DELETE", "/v1/signins/absent", "any", (404,), scope=""),
     Row("GET", "/v1/audit", "any", (200,), scope=""),
+    Row("GET", "/v1/subjects?q=a", "any", (200,), scope="shares:manage"),
     Row("GET", "/v1/vfolders", "any", (200,), scope=""),
     Row("GET", "/v1/jobs", "any", (200,), scope="jobs"),
     Row(

@@ -1,0 +1,64 @@
+"""Search of users and groups to share with: those near the caller, and others by the whole name.
+
+Nobody collects a list of all users: who is not near is found by its whole name or id alone.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+from uuid import UUID
+
+from backends.volumes.access.subject_index import IndexView
+from core.access import Subject, records
+
+
+class FoundSubject(NamedTuple):
+    """A user or a group; the name is empty where it is not known here."""
+
+    kind: str
+    id: UUID
+    name: str
+
+
+def found_subjects(view: IndexView, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
+    """Return the groups of the caller and their members that a text names, then exact matches.
+
+    A part of a name is enough for them, and the beginning of an id. An empty text finds them all.
+    The caller itself and blocked users are left out. Costs one look at each of them.
+    """
+    wanted = records.name_key(text.strip())
+    groups = caller.groups | caller.admin_of
+    members = (view.summaries[one].members for one in groups if one in view.summaries)
+    near = groups.union(*members)
+    close = [one for one in _named(view, caller, near) if _is_meant(one, wanted)]
+    others = set(view.named.get(wanted, ())) | _identities(view, wanted)
+    exact = _named(view, caller, others - near)
+    return [*sorted(close, key=_order), *sorted(exact, key=_order)][:limit]
+
+
+def _named(view: IndexView, caller: Subject, subjects: Iterable[UUID]) -> list[FoundSubject]:
+    found = []
+    for subject in subjects:
+        summary = view.summaries.get(subject)
+        if subject == caller.id or (summary is not None and summary.blocked):
+            continue
+        if summary is not None:
+            found.append(FoundSubject(summary.kind, subject, summary.name))
+        else:  # tokens alone name it: a member without a key, or a group
+            is_group = subject in caller.groups | caller.admin_of
+            found.append(FoundSubject("group" if is_group else "user", subject, ""))
+    return found
+
+
+def _is_meant(one: FoundSubject, wanted: str) -> bool:
+    return wanted in records.name_key(one.name) or str(one.id).startswith(wanted)
+
+
+def _identities(view: IndexView, text: str) -> set[UUID]:
+    try:
+        return {UUID(text)} & view.summaries.keys()
+    except ValueError:
+        return set()
+
+
+def _order(one: FoundSubject) -> tuple[bool, str, str]:
+    return not one.name, records.name_key(one.name), str(one.id)
