@@ -6,33 +6,24 @@ again, by the records and groups as they are then. The scopes of the credential 
 
 import time
 
-import msgspec
 from msgspec import structs
 
-from backends.volumes.access import AccessRecords, ClusterVolumes, resources_of
+from backends.volumes.access import AccessRecords, ClusterVolumes, JobDecisions
 from backends.volumes.access.subjects import SubjectStore
 from core.access import (
-    ACTS,
     AccessCache,
-    Caller,
-    CredentialFacts,
     Deciders,
-    Decision,
-    PersonClaims,
-    Scope,
     records,
 )
 from core.cluster import NodeStore
 from core.errors import AccessUnavailable, JobNotPermitted, StorageError, VFolderNotFound
-from core.jobs import Job, JobAccess, access_of
+from core.jobs import Job, access_of
 from core.jobs.requests import DeleteRequest, Request
 from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
 
 _REFUSED = "Who requested the job may not do this any more; nothing was done."
-#: The door compared the scopes of the credential with the act.
-_ALL_SCOPES = frozenset(Scope)
 
 
 class Requesters:
@@ -41,13 +32,17 @@ class Requesters:
     def __init__(self, settings: Settings, table: AccessTable, nodes: NodeStore) -> None:
         volumes, cache = ClusterVolumes(settings, nodes), AccessCache(settings)
         self._records = AccessRecords(settings, volumes, cache)
-        self._deciders = Deciders(table, settings.directory, cache)
-        self._members_may = table.group_creators == "members"
-        self._subjects = SubjectStore(
+        subjects = SubjectStore(
             table.home_volume(settings.volume),
             settings.seal_secrets,
             volumes,
             connect(settings, Database.LIVE),
+        )
+        self._decisions = JobDecisions(
+            self._records,
+            subjects,
+            Deciders(table, settings.directory, cache),
+            members_may=table.group_creators == "members",
         )
 
     def check(self, job: Job, request: Request) -> None:
@@ -60,9 +55,8 @@ class Requesters:
         access = access_of(request)
         if access is None:
             raise JobNotPermitted(_REFUSED)
-        claims = msgspec.json.decode(job.person, type=PersonClaims)
         try:
-            decision = self._decided(claims, access)
+            decision = self._decisions.decide(job, access)
         except StorageError as error:
             if not error.retriable:
                 raise
@@ -120,13 +114,6 @@ class Requesters:
         known = self._records.read(volume, vfolder)
         if any(link.revoked_at is None for link in known.record.links):
             self._records.change(known, lambda record: records.revoked(record, time.time()))
-
-    def _decided(self, claims: PersonClaims, access: JobAccess) -> Decision:
-        subject = self._subjects.as_of_now(claims)
-        credential = CredentialFacts(kind="ticket", id=claims.cid, scopes=_ALL_SCOPES)
-        resources = resources_of(access, self._records, members_may=self._members_may)
-        caller = Caller(subject=subject, credential=credential)
-        return self._deciders.decide_rule(caller, ACTS[access.rule], resources)
 
 
 def requesters(settings: Settings, nodes: NodeStore) -> Requesters:

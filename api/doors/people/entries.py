@@ -99,6 +99,14 @@ def path_of(given: dict[str, str], *, needed: bool = False) -> VFolderPath:
     return VFolderPath.parse(given.get("path", ""))
 
 
+def flag(given: dict[str, str], name: str) -> bool | None:
+    """Return a parameter that is true or false; None when it is absent."""
+    text = given.get(name)
+    if text not in (None, "true", "false"):
+        raise pointer(name, "is true or false")
+    return None if text is None else text == "true"
+
+
 def limit_of(given: dict[str, str], default: int, most: int) -> int:
     """Return the number of rows that the query asks for.
 

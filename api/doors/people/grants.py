@@ -8,8 +8,9 @@ from flask import Response
 from msgspec import structs
 
 from api.access import RevisionChanged, check_unchanged, etag_of
+from api.doors.people import revocation
 from api.doors.people.documents import grant_document
-from api.doors.people.entries import query
+from api.doors.people.entries import flag, query
 from api.http import answer, no_content
 from api.jobs import pointer
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, needs, parameters
@@ -32,6 +33,14 @@ class GrantNotFound(NotFound):
     error_code = "vfolder_read_not-found"
     kind = "storage/grant/not-found"
     title = "No such grant"
+
+
+_CANCEL_JOBS = parameters.in_query(
+    "cancel_jobs",
+    "True also cancels the grantee's jobs that it may not do any more.",
+    type="boolean",
+    default=False,
+)
 
 
 @blueprint.operation(
@@ -122,14 +131,18 @@ def change_grant(body: shapes.GrantChange, asked: PersonRequest) -> Response:
     "/v1/vfolders/<vfolder_id>/grants/<grant_id>",
     Route(
         gives={204: RouteAnswer("Revoked.")},
-        parameters=(parameters.IF_MATCH,),
+        parameters=(parameters.IF_MATCH, _CANCEL_JOBS),
         refuses=(GrantNotFound, *_WRITES),
     ),
 )
 @needs("grants.read")
 def revoke_grant(asked: PersonRequest) -> Response:
-    """Revoke a grant; the grantee may give back its own."""
-    query(())
+    """Revoke a grant; the grantee may give back its own.
+
+    Jobs of the grantee that run go on, unless `cancel_jobs` is true.
+    """
+    given = query(("cancel_jobs",))
+    cancels = flag(given, "cancel_jobs")
     record = asked.vfolder.record
     check_unchanged(record)
     grant = _grant(asked)
@@ -143,6 +156,8 @@ def revoke_grant(asked: PersonRequest) -> Response:
         return structs.replace(record, grants=kept)
 
     asked.service.changed(asked.vfolder, changed)
+    if cancels:
+        revocation.cancel_jobs(asked, grant)
     return no_content()
 
 

@@ -12,7 +12,7 @@ blueprint = PeopleResource("subjects", __name__, description="Users and groups t
 
 #: The most that one answer names.
 FOUND_MAX = 10
-#: Longer texts name nobody (characters).
+#: Longer texts name no one (characters).
 TEXT_MAX = 200
 _TEXT = parameters.in_query(
     "q", "A part of a name, or the beginning of an id; all near ones when absent."

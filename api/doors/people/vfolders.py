@@ -12,7 +12,7 @@ from msgspec import structs
 from api.access import FoundVFolder, RevisionChanged, check_unchanged
 from api.doors.people import places
 from api.doors.people.documents import vfolder_answer, vfolder_document
-from api.doors.people.entries import limit_of, query
+from api.doors.people.entries import flag, limit_of, query
 from api.http import answer
 from api.jobs import pointer
 from api.routes import (
@@ -133,7 +133,7 @@ def _listed(
     group = _group(given.get("group"))
     known = [
         one
-        for one in service.known(caller, volumes, away, trashed=_flag(given, "trashed") or False)
+        for one in service.known(caller, volumes, away, trashed=flag(given, "trashed") or False)
         if text in records.name_key(one.record.name or "")
         and _is_wanted(asked, given, group, one.record)
     ]
@@ -149,18 +149,11 @@ def _is_wanted(
     owned = record.owner.kind == "user" and record.owner.id == subject.id
     groups = subject.groups | subject.admin_of
     of_group = record.owner.kind == "group" and record.owner.id in groups
-    if _flag(given, "owned") not in (None, owned):
+    if flag(given, "owned") not in (None, owned):
         return False
-    if _flag(given, "shared") not in (None, not owned and not of_group):
+    if flag(given, "shared") not in (None, not owned and not of_group):
         return False
     return group is None or (record.owner.kind == "group" and record.owner.id == group)
-
-
-def _flag(given: dict[str, str], name: str) -> bool | None:
-    text = given.get(name)
-    if text not in (None, "true", "false"):
-        raise pointer(name, "is true or false")
-    return None if text is None else text == "true"
 
 
 def _group(text: str | None) -> UUID | None:

@@ -5,11 +5,12 @@ Modules that need `subjects` import it by name: it loads libraries that most pro
 
 from backends.volumes.access.access_records import AccessRecords, KnownVFolder
 from backends.volumes.access.cluster_volumes import ClusterVolumes, OnVolume
-from backends.volumes.access.job_resources import resources_of
+from backends.volumes.access.job_resources import JobDecisions, resources_of
 
 __all__ = [
     "AccessRecords",
     "ClusterVolumes",
+    "JobDecisions",
     "KnownVFolder",
     "OnVolume",
     "resources_of",

@@ -146,15 +146,7 @@ class AccessRecords:
     def read_trashed(self, volume: str, vfolder: VFolderId, trash_id: str) -> VFolderRecord:
         """Return the record of a vfolder in the trash, or the one that its place implies."""
         text = self._access.on_volume(volume, access_files.read_trashed, vfolder, trash_id)
-        if text is not None:
-            try:
-                place = records.place_of(volume, vfolder)
-                record = self._seals.opened(text, place, VFolderRecord)
-            except RecordForged as error:
-                _log.error("record forged", volume=volume, reason=str(error))
-                return records.unproven(volume, vfolder)
-            return records.at_place(record, vfolder)
-        return records.implied(volume, vfolder)
+        return self.opened_in_trash(volume, vfolder, text).record
 
     def _known(self, volume: str, vfolder: VFolderId, kept: _Kept) -> KnownVFolder:
         if kept.record is None:

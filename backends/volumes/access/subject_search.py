@@ -1,6 +1,6 @@
 """Search of users and groups to share with: those near the caller, and others by the whole name.
 
-Nobody collects a list of all users: who is not near is found by its whole name or id alone.
+No caller collects a list of all users: those who are not near are found by whole names alone.
 """
 
 from collections.abc import Iterable

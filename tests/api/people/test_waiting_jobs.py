@@ -80,6 +80,28 @@ def test_who_lost_the_permission_while_the_job_waited(people: People) -> None:
         assert "person" not in job
 
 
+def test_a_revocation_cancels_what_its_grantee_may_not_do_any_more(people: People) -> None:
+    owner, guest, both = (people.person() for _ in range(3))
+    group: UUID = people.group(both)
+    vfolder = people.vfolder(owner, a="1")
+    grants = [
+        grant_to(word, "rwd") for word in (guest.word, both.word, f"group:{group}", owner.word)
+    ]
+    people.grant(vfolder, *grants)
+    base = f"/v1/vfolders/{vfolder.id}/grants"
+    with at_rest(people):
+        lost, kept, stays = (removed(people, one, vfolder) for one in (guest, both, owner))
+        for grant in grants[:2]:
+            path = f"{base}/{grant.id}?cancel_jobs=true"
+            assert people.call(owner, "DELETE", path).status_code == 204
+        assert people.call(owner, "DELETE", f"{base}/{grants[3].id}").status_code == 204
+        assert people.call(owner, "GET", f"/v1/jobs/{lost}").json()["state"] == "cancelled"
+    assert people.call(owner, "DELETE", f"{base}/x?cancel_jobs=maybe").status_code == 400
+    # The file was there for the first of them.
+    ended = {people.ended(owner, job)["state"] for job in (kept, stays)}
+    assert ended == {"succeeded", "partial"}
+
+
 def test_a_retry_is_decided_as_the_one_who_retries(people: People) -> None:
     owner, guest = people.person(), people.person()
     vfolder = people.vfolder(owner, a="1")
