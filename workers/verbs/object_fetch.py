@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, count
+from itertools import count
 from typing import Any, Self, TypeVar
 
 from backends.entries import ObjectEntry, ObjectTree, OpenObject
@@ -129,14 +129,15 @@ class ObjectFetch:
         with closing(self._directories), threads as self._ranges:
             groups = grouped(chosen, lambda one: one.size)
             with closing(beside(self._try_each, groups)) as fetched:
-                for one, found in chain.from_iterable(fetched):
+                for group in fetched:
                     self._run.check()
-                    match found:
-                        case FetchedLink():
-                            links.append((one, found))
-                        case ObjectAttributes() if one.path is not None:
-                            marked.append((one.path, found))
-                    self._count(one, found)
+                    self._count(group)
+                    for one, found in group:
+                        match found:
+                            case FetchedLink():
+                                links.append((one, found))
+                            case ObjectAttributes() if one.path is not None:
+                                marked.append((one.path, found))
             for one, link in links:  # at the end, so that no path leads through one
                 self._make_link(one, link)
             for path, attributes in reversed(marked):
@@ -144,20 +145,24 @@ class ObjectFetch:
                     _set(made, attributes, None)
         linux.sync_file_system(self._directory)
 
-    def _count(self, one: ObjectEntry, found: Any) -> None:  # noqa: ANN401 - as `_try`
-        match found:
-            case Unavailable():
-                raise found
-            case OSError() | StorageError():
-                self._fail(one, found)
-                return
-            case ObjectAttributes():
-                self.counts["directories"] += 1
-            case None:
-                self.counts["files"] += 1
-                self.counts["copied_bytes"] += one.size
-        self._run.count(Counter.COPIED, 1, one.size)
-        self._run.throttle.pace(1, 0, self._stop)
+    def _count(self, group: list[tuple[ObjectEntry, Any]]) -> None:
+        """Count objects by what `_try` returned for each; an unavailable storage ends the run."""
+        items = size_bytes = 0
+        for one, found in group:
+            match found:
+                case Unavailable():
+                    raise found
+                case OSError() | StorageError():
+                    self._fail(one, found)
+                    continue
+                case ObjectAttributes():
+                    self.counts["directories"] += 1
+                case None:
+                    self.counts["files"] += 1
+                    self.counts["copied_bytes"] += one.size
+            items, size_bytes = items + 1, size_bytes + one.size
+        self._run.count(Counter.COPIED, items, size_bytes)
+        self._run.throttle.pace(items, 0, self._stop)
 
     def _fail(self, one: ObjectEntry, error: OSError | StorageError) -> None:
         self.failed += 1

@@ -27,6 +27,8 @@ from workers.verbs.transfer.publish import FILE, NEW, Publisher
 
 #: The directory of the staging with files that are not complete yet.
 _DRAFTS = "drafts"
+#: Objects that the count leaves in memory for the copy, about 0.5 KiB each; more are listed again.
+KEPT_MAX = 10_000
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -72,6 +74,25 @@ class ChosenObjects:
 
     def _includes(self, parts: tuple[str, ...], facts: Any) -> bool:  # noqa: ANN401 - as a stat
         return self._selection is None or self._selection.includes("/".join(parts), facts)
+
+
+def counted(
+    objects: Iterator[ObjectEntry], check: Callable[[], object], most: int = KEPT_MAX
+) -> tuple[int, int, list[ObjectEntry] | None]:
+    """Return the number of objects and their bytes; the objects too, where they are at most `most`.
+
+    `check` is called for each one; what it raises ends the count.
+    """
+    number = size_bytes = 0
+    kept: list[ObjectEntry] = []
+    for one in objects:
+        check()
+        number, size_bytes = number + 1, size_bytes + one.size
+        if number <= most:
+            kept.append(one)
+        else:
+            kept.clear()
+    return number, size_bytes, kept if number <= most else None
 
 
 def _facts_of(one: ObjectEntry) -> _Facts:
@@ -163,10 +184,7 @@ class TransferFromObjects(Transfer):
         """Fetch what the request selects, and return what was done."""
         self._forget_other_boots(manifest)
         self._run.phase("count")
-        number = size_bytes = 0
-        for one in self._chosen(mode):
-            self._run.check()
-            number, size_bytes = number + 1, size_bytes + one.size
+        number, size_bytes, kept = counted(self._chosen(mode), self._run.check)
         self._run.expect(items=number, size_bytes=size_bytes)
         self._check_free_space(size_bytes, copied=True)
         self._run.phase("copy")
@@ -178,7 +196,7 @@ class TransferFromObjects(Transfer):
             os.fchmod(into, 0o755)
             checks = self._request.verify == "checksum"
             fetch = ObjectFetch(self._run, self._top_tree(mode), (into, drafts), checks=checks)
-            fetch(self._chosen(mode))
+            fetch(self._chosen(mode) if kept is None else kept)
         complete = not fetch.failed
         nothing = dict.fromkeys(("changed", "changed_since", "not_in_copy", "hard_links"), 0)
         skipped = {str(reason): 0 for reason in COUNTED}

@@ -38,6 +38,56 @@ def test_answers_are_those_of_boto3(behind: Bucket, faulty: FaultyStorage, key: 
     assert behind.head(key).etag == etag
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"Prefix": "d/", "Delimiter": "/"},
+        {"Delimiter": "/"},
+        {"Prefix": "d/ü +"},
+        {"Prefix": "none"},
+    ],
+)
+def test_a_list_is_that_of_boto3(
+    behind: Bucket, faulty: FaultyStorage, more: dict[str, str]
+) -> None:
+    for key in (*KEYS, "d/e/f", "z"):
+        behind.put(key, b"data")
+    faulty.seen.clear()
+    asked: dict[str, Any] = {"Bucket": behind.name, "MaxKeys": 2, **more}
+    pages = 0
+    while True:
+        direct = behind._calls.once("list_objects_v2", **asked)
+        boto3 = connection(behind.endpoint).s3.list_objects_v2(**asked)
+        empty: dict[str, Any] = {"Contents": [], "CommonPrefixes": []}
+        same = ("Key", "Size", "ETag", "LastModified")
+        found = [
+            [{n: one[n] for n in same} for one in a["Contents"]] for a in (direct, empty | boto3)
+        ]
+        assert found[0] == found[1]
+        assert direct["CommonPrefixes"] == (empty | boto3)["CommonPrefixes"]
+        assert direct.get("NextContinuationToken") == boto3.get("NextContinuationToken")
+        pages += 1
+        if not boto3["IsTruncated"]:
+            break
+        asked["ContinuationToken"] = boto3["NextContinuationToken"]
+    assert direct["IsTruncated"] is False
+    assert [OF_BOTO3 in one.headers for one in faulty.seen] == [False, True] * pages
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>a proxy</html>", b"<ListBucketResult><Cont", b"<ListBucketResult/>"],
+)
+def test_a_list_that_is_not_one_is_asked_by_boto3(
+    behind: Bucket, faulty: FaultyStorage, body: bytes
+) -> None:
+    behind.put("f", b"data")
+    faulty.faults = [Fault("GET", "list-type", body=body)]
+    assert [one.key for one in behind.walk()] == ["f"]
+    assert [OF_BOTO3 in one.headers for one in faulty.seen] == [False, False, True]
+
+
 def test_what_does_not_succeed_is_asked_by_boto3(behind: Bucket, faulty: FaultyStorage) -> None:
     faulty.faults = [Fault("PUT", "f$", status=503, code="SlowDown")]
     behind.put("f", b"data")

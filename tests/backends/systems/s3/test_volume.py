@@ -355,4 +355,4 @@ def test_a_job_that_ends_waits_for_no_storage(
         behind.heed(check)
         with pytest.raises(Cancelled):
             list(behind.tree(vfolder).entries())
-    assert len(faulty.seen) <= JOB_ATTEMPTS
+    assert len(faulty.seen) <= 1 + JOB_ATTEMPTS  # the first one goes without boto3
