@@ -10,7 +10,7 @@ PROCESSES ?= 6
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup run demo check format test mutants parts bench lock clean
+.PHONY: help setup run demo console check format test mutants parts bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -39,12 +39,16 @@ run: $(READY)  ## start the whole stack here (Ctrl-C stops it)
 demo: $(READY)  ## show a vfolder with real files, from upload to delete
 	@exec $(BIN)/vfolder demo
 
+console:  ## build the console in the browser again (Node, by `make parts`)
+	@deploy/console.sh
+
 check: setup  ## format, lint, types, import rule, house rules
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/codespell
+	@deploy/console.sh --check
 	@$(BIN)/python -m pytest -q -p no:randomly tests/house
 
 format: setup  ## format the code

@@ -42,6 +42,10 @@ def client_door(settings: Settings | None = None) -> Flask:
         people.install(app)
         operators.install(app)
         openapi.serve(app, people.openapi.people_document)
+        if settings.vfolder.console.enabled:
+            from api.doors import console  # noqa: PLC0415 - most doors have no such table
+
+            app.register_blueprint(console.blueprint)
     return app
 
 

@@ -11,6 +11,6 @@ apt-get install -y -qq --no-install-recommends nginx-light curl chromium acl att
 if ! command -v npm >/dev/null; then
     apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null
 fi
-for packages in api/http/vendored tests/support/npm; do
+for packages in api/http/vendored api/doors/console/app tests/support/npm; do
     npm ci --prefix "$(dirname "$0")/../$packages" --ignore-scripts --no-audit --no-fund --silent
 done

@@ -253,6 +253,12 @@ class SweepsTable(Table, frozen=True):
     rescan_seconds: float = 86_400.0
 
 
+class ConsoleTable(Table, frozen=True):
+    """`[vfolder.console]`: the console in the browser, at the client door with `[vfolder.access]`."""
+
+    enabled: bool = True
+
+
 class OwnTables(Table, frozen=True):
     """`[vfolder]`: all settings that the reference service does not have."""
 
@@ -275,6 +281,7 @@ class OwnTables(Table, frozen=True):
     flower: FlowerTable = field(default_factory=FlowerTable)
     #: `[vfolder.access]` turns on the API for people; without it there is none.
     access: AccessTable | None = None
+    console: ConsoleTable = field(default_factory=ConsoleTable)
 
     def bytes_per_second(self, volume: str) -> int | None:
         """Return the budget of a volume in `[vfolder.bandwidth]`; None when it has none.

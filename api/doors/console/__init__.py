@@ -1,0 +1,8 @@
+"""The console in the browser: its built files, served by the client door. It knows no data.
+
+`app/` is the source, `dist/` what `make console` builds of it (docs/console.md).
+"""
+
+from api.doors.console.routes import blueprint
+
+__all__ = ["blueprint"]

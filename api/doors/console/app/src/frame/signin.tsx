@@ -1,0 +1,56 @@
+/** Signing in: a key is exchanged for a cookie; or the person goes to an issuer. */
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { asProblem, type Problem } from "../lib/api";
+import { endedBy, signIn } from "../lib/session";
+import { t } from "../texts";
+import { Button, Field } from "../ui/controls";
+import { Icon } from "../ui/icon";
+import { Notice, ProblemNotice } from "../ui/parts";
+
+export function SignIn() {
+  const key = useSignal("");
+  const busy = useSignal(false);
+  const problem = useSignal<Problem | null>(null);
+  const wait = useSignal(0);
+  useEffect(() => {
+    document.title = `${t("sign-in")} · vfolder`;
+    const timer = setInterval(() => (wait.value = Math.max(0, wait.value - 1)), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const enter = async () => {
+    busy.value = true;
+    problem.value = null;
+    try {
+      await signIn(key.value.trim());
+      key.value = "";
+    } catch (error) {
+      problem.value = asProblem(error);
+      if (problem.value.status === 429) wait.value = problem.value.retryAfter ?? 2;
+    }
+    busy.value = false;
+  };
+  return (
+    <main class="sign-in">
+      <div class="card">
+        <h1><Icon name="folder" />vfolder</h1>
+        {endedBy.value && <Notice kind="warn">{t("sign-in.ended")}</Notice>}
+        <form onSubmit={(event) => { event.preventDefault(); if (!busy.value && !wait.value && key.value.trim()) void enter(); }}>
+          <input class="visually-hidden" type="text" name="username" autocomplete="username" value="vfolder" tabIndex={-1}
+            aria-hidden="true" readOnly />
+          <Field label={t("sign-in.key")} hint={t("sign-in.key.hint")}>
+            {(ids) => (
+              <input {...ids} type="password" name="password" autocomplete="current-password" value={key.value} autofocus required
+                spellcheck={false} onInput={(event) => (key.value = event.currentTarget.value)} />
+            )}
+          </Field>
+          <Button type="submit" kind="main" disabled={wait.value > 0} aria-busy={busy.value}>
+            {wait.value > 0 ? t("sign-in.wait", { n: wait.value }) : t("sign-in")}
+          </Button>
+        </form>
+        {problem.value && problem.value.status !== 429 && <ProblemNotice problem={problem.value} {...(problem.value.status === 401 ? { next: t("sign-in.refused") } : {})} />}
+        {problem.value?.status === 429 && wait.value > 0 && <Notice kind="warn">{problem.value.message}</Notice>}
+      </div>
+    </main>
+  );
+}

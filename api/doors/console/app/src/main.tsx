@@ -1,0 +1,88 @@
+/** The console: what is shown at each address below `/console`. */
+import { effect, signal } from "@preact/signals";
+import { render } from "preact";
+import type { ComponentType } from "preact";
+import { useEffect } from "preact/hooks";
+import { Frame } from "./frame/frame";
+import { SignIn } from "./frame/signin";
+import { asProblem, type Problem } from "./lib/api";
+import { followJobs, forget } from "./lib/jobs";
+import { beginLive } from "./lib/live";
+import { followLinks, place } from "./lib/router";
+import { begin, me } from "./lib/session";
+import { applyTaste } from "./lib/taste";
+import { Files } from "./people/files";
+import { t } from "./texts";
+import { closeDialogs } from "./ui/dialog";
+import { Empty, ProblemNotice, Skeleton } from "./ui/parts";
+
+const startProblem = signal<Problem | null>(null);
+
+/** Pages that are loaded when they are first opened. */
+type PageLoad = () => Promise<ComponentType<{ segments: string[] }>>;
+const pages: Record<string, PageLoad> = {
+  jobs: async () => (await import("./people/jobs")).Jobs,
+  trash: async () => (await import("./people/trash")).Trash,
+  op: async () => (await import("./operate")).Operate,
+};
+const loaded = signal<Record<string, ComponentType<{ segments: string[] }> | Problem>>({});
+
+function Later({ name, segments }: { name: string; segments: string[] }) {
+  const found = loaded.value[name];
+  useEffect(() => {
+    if (typeof loaded.peek()[name] === "function") return;
+    pages[name]!().then(
+      (page) => (loaded.value = { ...loaded.value, [name]: page }),
+      (error: unknown) => (loaded.value = { ...loaded.value, [name]: asProblem(error) }),
+    );
+  }, [name]);
+  if (typeof found === "function") {
+    const Page = found;
+    return <Page segments={segments} />;
+  }
+  if (found) return <ProblemNotice problem={found as Problem} onRetry={() => location.reload()} />;
+  return <Skeleton />;
+}
+
+function Page() {
+  const [first, ...rest] = place.value.segments;
+  if (first === undefined) return <Files view="all" />;
+  if (first === "shared") return <Files view="shared" />;
+  if (pages[first]) return <Later key={first} name={first} segments={rest} />;
+  return <Empty icon="info" text={t("place.unknown")} />;
+}
+
+async function start(): Promise<void> {
+  startProblem.value = null;
+  try {
+    await begin();
+  } catch (error) {
+    startProblem.value = asProblem(error);
+  }
+}
+
+function App() {
+  if (startProblem.value)
+    return <main class="sign-in"><div class="card"><ProblemNotice problem={startProblem.value} onRetry={() => void start()} /></div></main>;
+  if (me.value === undefined) return <div class="frame waiting" aria-busy="true" />;
+  if (me.value === null) return <SignIn />;
+  return <Frame><Page /></Frame>;
+}
+
+const root = document.getElementById("app")!;
+root.replaceChildren();
+followLinks(root);
+await applyTaste();
+beginLive();
+let end: (() => void) | undefined;
+effect(() => {
+  if (me.value && !end) end = followJobs();
+  else if (!me.value && end) {
+    end();
+    end = undefined;
+    forget();
+    closeDialogs();
+  }
+});
+void start();
+render(<App />, root);
