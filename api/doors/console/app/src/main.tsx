@@ -21,6 +21,7 @@ const startProblem = signal<Problem | null>(null);
 /** Pages that are loaded when they are first opened. */
 type PageLoad = () => Promise<ComponentType<{ segments: string[] }>>;
 const pages: Record<string, PageLoad> = {
+  f: async () => (await import("./browse")).Browser,
   jobs: async () => (await import("./people/jobs")).Jobs,
   trash: async () => (await import("./people/trash")).Trash,
   op: async () => (await import("./operate")).Operate,

@@ -26,7 +26,8 @@ addEventListener("popstate", () => (place.value = read()));
 export function path(segments: string[], query: Record<string, string | null | undefined> = {}): string {
   const pairs = Object.entries(query).filter(([, value]) => value);
   const text = pairs.map(([name, value]) => `${percent(name)}=${percent(value!)}`).join("&");
-  return [BASE, ...segments.map(percent)].join("/") + (text ? `?${text}` : "");
+  // A colon needs no escape in a path (RFC 3986 §3.3).
+  return [BASE, ...segments.map((one) => percent(one).replaceAll("%3A", ":"))].join("/") + (text ? `?${text}` : "");
 }
 
 export function go(to: string, options: { replace?: boolean } = {}): void {

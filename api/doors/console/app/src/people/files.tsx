@@ -14,7 +14,7 @@ import { Icon } from "../ui/icon";
 import type { MenuItems } from "../ui/menu";
 import { Empty, Notice, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
-import { addressOf, change, create, discard, listAll, may, reference, restore, titleOf, type VFolder } from "./vfolders";
+import { addressOf, change, create, discard, listAll, may, reference, restore, titleOf, useChanges, type VFolder } from "./vfolders";
 
 type View = "all" | "shared";
 
@@ -23,6 +23,7 @@ export function Files({ view }: { view: View }) {
   const sort = useSignal<Sort>({ key: "name", down: false });
   const field = useRef<HTMLInputElement>(null);
   const load = useLoad(view, (signal) => listAll(view === "shared" ? { shared: "true" } : {}, signal));
+  useChanges(load);
   useEffect(() => {
     document.title = `${t(view === "shared" ? "nav.shared" : "nav.files")} · vfolder`;
   }, [view]);
@@ -34,7 +35,6 @@ export function Files({ view }: { view: View }) {
   useEffect(() => takeKeys({ "/": () => field.current?.focus() }), []);
   const all = load.data?.vfolders ?? [];
   const rows = useMemo(() => arranged(all, filter, sort.value), [all, filter, sort.value]);
-  const acts = (folder: VFolder): MenuItems => actsOf(folder, load.reload);
   return (
     <section class="whole">
       <div class="bar">
@@ -46,17 +46,17 @@ export function Files({ view }: { view: View }) {
           <input ref={field} type="search" placeholder={t("filter.hint")} value={filter}
             onInput={(event) => setQuery({ q: event.currentTarget.value || null })} />
         </label>
-        {view === "all" && <Button kind="main" icon="plus" onClick={() => newFolder(load.reload)}>{t("folder.new")}</Button>}
+        {view === "all" && <Button kind="main" icon="plus" onClick={() => newFolder()}>{t("folder.new")}</Button>}
       </div>
       {load.data && !load.data.complete && <Notice>{t("files.incomplete")}</Notice>}
-      <Part load={load} empty={(data) => (data.vfolders.length ? null : <NoFolders view={view} reload={load.reload} />)}>
+      <Part load={load} empty={(data) => (data.vfolders.length ? null : <NoFolders view={view} />)}>
         {() => rows.length === 0 ? (
           <Empty icon="search" text={t("filter.none", { filter })}>
             <Button onClick={() => setQuery({ q: null })}>{t("filter.clear")}</Button>
           </Empty>
         ) : (
           <Grid label={t("nav.files")} rows={rows} rowKey={reference} text={titleOf} columns={COLUMNS()} sort={sort.value}
-            onSort={(wanted) => (sort.value = wanted)} onOpen={(folder) => go(addressOf(folder))} menu={acts}
+            onSort={(wanted) => (sort.value = wanted)} onOpen={(folder) => go(addressOf(folder))} menu={actsOf}
             detail={(folder) => `${t(`permission.${folder.permission}` as TextKey)} · ${ownerOf(folder)} · ${size(folder.usage.used_bytes)}`} />
         )}
       </Part>
@@ -64,11 +64,11 @@ export function Files({ view }: { view: View }) {
   );
 }
 
-function NoFolders({ view, reload }: { view: View; reload: () => void }) {
+function NoFolders({ view }: { view: View }) {
   if (view === "shared") return <Empty icon="users" text={t("files.empty.shared")} />;
   return (
     <Empty icon="folder" text={t("files.empty")}>
-      <Button kind="main" icon="plus" onClick={() => newFolder(reload)}>{t("folder.new")}</Button>
+      <Button kind="main" icon="plus" onClick={() => newFolder()}>{t("folder.new")}</Button>
     </Empty>
   );
 }
@@ -123,20 +123,20 @@ function arranged(all: VFolder[], filter: string, sort: Sort): VFolder[] {
 }
 
 /** What can be done with a folder; what is not allowed is not offered. */
-export function actsOf(folder: VFolder, changed: () => void): MenuItems {
+export function actsOf(folder: VFolder): MenuItems {
   const owner = may(folder, "owner");
   return [
     { label: t("folder.open"), icon: "open", run: () => go(addressOf(folder)) },
-    owner && { label: t("folder.rename"), icon: "rename", run: () => renameFolder(folder, changed) },
-    owner && { label: t("folder.delete"), icon: "trash", danger: true, run: () => void deleteFolder(folder, changed) },
+    owner && { label: t("folder.rename"), icon: "rename", run: () => renameFolder(folder) },
+    owner && { label: t("folder.delete"), icon: "trash", danger: true, run: () => void deleteFolder(folder) },
   ];
 }
 
-function newFolder(changed: () => void): void {
-  openDialog((close) => <NewFolder onClose={close} changed={changed} />);
+function newFolder(): void {
+  openDialog((close) => <NewFolder onClose={close} />);
 }
 
-function NewFolder({ onClose, changed }: { onClose: () => void; changed: () => void }) {
+function NewFolder({ onClose }: { onClose: () => void }) {
   const volumes = me.value?.volumes ?? [];
   const groups = (me.value?.groups ?? []).filter((one) => one.admin);
   const name = useSignal("");
@@ -150,7 +150,6 @@ function NewFolder({ onClose, changed }: { onClose: () => void; changed: () => v
           ...(volume.value ? { volume: volume.value } : {}),
           ...(owner.value ? { owner: owner.value } : {}),
         });
-        changed();
         go(addressOf(made));
       }}>
       <Field label={t("column.name")} hint={t("folder.name.hint")}>
@@ -170,18 +169,17 @@ function NewFolder({ onClose, changed }: { onClose: () => void; changed: () => v
   );
 }
 
-function renameFolder(folder: VFolder, changed: () => void): void {
-  openDialog((close) => <RenameFolder folder={folder} onClose={close} changed={changed} />);
+function renameFolder(folder: VFolder): void {
+  openDialog((close) => <RenameFolder folder={folder} onClose={close} />);
 }
 
-function RenameFolder({ folder, onClose, changed }: { folder: VFolder; onClose: () => void; changed: () => void }) {
+function RenameFolder({ folder, onClose }: { folder: VFolder; onClose: () => void }) {
   const name = useSignal(titleOf(folder));
   return (
     <FormDialog title={t("folder.rename")} confirm={t("folder.rename")} onClose={onClose}
       disabled={!name.value.trim() || name.value === folder.name}
       onConfirm={async () => {
         await change(folder, { name: name.value.trim() });
-        changed();
       }}>
       <Field label={t("column.name")}>
         {(ids) => <input {...ids} data-first maxLength={200} value={name.value} required
@@ -191,7 +189,7 @@ function RenameFolder({ folder, onClose, changed }: { folder: VFolder; onClose: 
   );
 }
 
-export async function deleteFolder(folder: VFolder, changed: () => void): Promise<void> {
+export async function deleteFolder(folder: VFolder): Promise<void> {
   const name = titleOf(folder);
   const { used_bytes: bytes, entries } = folder.usage;
   const what = bytes == null ? t("folder.delete.unknown") : t("folder.delete.counted", { n: entries ?? 0, size: size(bytes) });
@@ -204,9 +202,8 @@ export async function deleteFolder(folder: VFolder, changed: () => void): Promis
   if (!sure) return;
   try {
     await discard(folder);
-    changed();
     toast(t("folder.deleted", { name }), {
-      act: { label: t("undo"), run: async () => { await restore(folder); changed(); } },
+      act: { label: t("undo"), run: async () => { await restore(folder); } },
     });
   } catch (error) {
     toastProblem(error, name);

@@ -96,11 +96,11 @@ async function stop(job: Job): Promise<void> {
 }
 
 interface LogEvent {
-  at?: string;
-  event?: string;
-  node?: string;
-  attempt?: number;
-  [more: string]: unknown;
+  kind: string;
+  at: string;
+  attempt: number;
+  node: string | null;
+  text: string | null;
 }
 
 function OneJob({ id }: { id: string }) {
@@ -147,7 +147,9 @@ function OneJob({ id }: { id: string }) {
               {(data) => (
                 <ol class="log">
                   {data.events.map((one, index) => (
-                    <li key={index}><Time at={one.at} /> <span>{one.event}</span> <span class="muted">{one.node ?? ""}</span></li>
+                    <li key={index}>
+                      <Time at={one.at} /><span>{one.kind}</span><span class="muted">{[one.node, one.text].filter(Boolean).join(" · ")}</span>
+                    </li>
                   ))}
                 </ol>
               )}

@@ -1,10 +1,9 @@
 /** What was deleted and can still be restored: folders of the person. */
 import { useEffect } from "preact/hooks";
-import { useLoad, type Load } from "../lib/load";
+import { useLoad } from "../lib/load";
 import { t } from "../texts";
-import { Name, Size } from "../ui/controls";
+import { Field, Name, Size } from "../ui/controls";
 import { FormDialog, openDialog } from "../ui/dialog";
-import { Field } from "../ui/controls";
 import { Grid, type Column } from "../ui/grid";
 import { Icon } from "../ui/icon";
 import type { MenuItems } from "../ui/menu";
@@ -12,7 +11,7 @@ import { Empty, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
 import { useSignal } from "@preact/signals";
 import { ownerOf } from "./files";
-import { listAll, may, purge, reference, restore, titleOf, type VFolder, type VFolderPage } from "./vfolders";
+import { listAll, may, purge, reference, restore, titleOf, useChanges, type VFolder } from "./vfolders";
 
 const COLUMNS = (): Array<Column<VFolder>> => [
   {
@@ -26,6 +25,7 @@ const COLUMNS = (): Array<Column<VFolder>> => [
 
 export function Trash() {
   const load = useLoad("trash", (signal) => listAll({ trashed: "true" }, signal));
+  useChanges(load);
   useEffect(() => {
     document.title = `${t("nav.trash")} · vfolder`;
   }, []);
@@ -36,33 +36,32 @@ export function Trash() {
       <Part load={load} empty={(data) => (data.vfolders.length ? null : <Empty icon="trash" text={t("trash.empty")} />)}>
         {(data) => (
           <Grid label={t("nav.trash")} rows={data.vfolders} rowKey={reference} text={titleOf} columns={COLUMNS()}
-            detail={(folder) => `${folder.volume} · ${ownerOf(folder)}`} menu={(folder) => acts(folder, load)} />
+            detail={(folder) => `${folder.volume} · ${ownerOf(folder)}`} menu={acts} />
         )}
       </Part>
     </section>
   );
 }
 
-function acts(folder: VFolder, load: Load<VFolderPage>): MenuItems {
+function acts(folder: VFolder): MenuItems {
   if (!may(folder, "owner")) return [];
   return [
-    { label: t("trash.restore"), icon: "undo", run: () => void bringBack(folder, load) },
-    { label: t("trash.purge"), icon: "trash", danger: true, run: () => openDialog((close) => <Purge folder={folder} load={load} onClose={close} />) },
+    { label: t("trash.restore"), icon: "undo", run: () => void bringBack(folder) },
+    { label: t("trash.purge"), icon: "trash", danger: true, run: () => openDialog((close) => <Purge folder={folder} onClose={close} />) },
   ];
 }
 
-async function bringBack(folder: VFolder, load: Load<VFolderPage>): Promise<void> {
+async function bringBack(folder: VFolder): Promise<void> {
   try {
     await restore(folder);
     toast(t("trash.restored", { name: titleOf(folder) }));
-    load.reload();
   } catch (error) {
     toastProblem(error, titleOf(folder));
   }
 }
 
 /** Deleting for good asks for the name. */
-function Purge({ folder, load, onClose }: { folder: VFolder; load: Load<VFolderPage>; onClose: () => void }) {
+function Purge({ folder, onClose }: { folder: VFolder; onClose: () => void }) {
   const typed = useSignal("");
   const name = titleOf(folder);
   return (
@@ -70,8 +69,7 @@ function Purge({ folder, load, onClose }: { folder: VFolder; load: Load<VFolderP
       onConfirm={async () => {
         await purge(folder);
         toast(t("trash.purged", { name }));
-        load.reload();
-      }}>
+          }}>
       <p>{t("trash.purge.body")}</p>
       <Field label={t("trash.purge.type", { name })}>
         {(ids) => <input {...ids} value={typed.value} autocomplete="off" onInput={(event) => (typed.value = event.currentTarget.value)} />}

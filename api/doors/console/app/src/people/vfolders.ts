@@ -1,6 +1,9 @@
 /** VFolders as the API gives them, and the acts on one. People read "folder". */
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { call, get, patch, post, repeatKey, type Answer } from "../lib/api";
 import { track, type Job } from "../lib/jobs";
+import type { Load } from "../lib/load";
 import { path } from "../lib/router";
 
 export type Permission = "ro" | "rw" | "rwd" | "owner";
@@ -43,6 +46,18 @@ export const titleOf = (folder: VFolder) => folder.name ?? folder.id;
 export const addressOf = (folder: Pick<VFolder, "volume" | "id">, inside = "") =>
   path(["f", reference(folder), ...inside.split("/").filter(Boolean)]);
 
+/** Changes of folders that this page made; lists of folders load again. */
+const changes = signal(0);
+export const folderChanged = () => changes.value++;
+
+/** Load again whenever a folder was changed here, on whatever page. */
+export function useChanges<T>(load: Load<T>): void {
+  const now = changes.value;
+  useEffect(() => {
+    if (load.data !== undefined) load.reload();
+  }, [now]);
+}
+
 /** All vfolders of a list, page after page. */
 export async function listAll(query: Record<string, string>, signal: AbortSignal): Promise<VFolderPage> {
   const all: VFolder[] = [];
@@ -59,17 +74,25 @@ export async function listAll(query: Record<string, string>, signal: AbortSignal
 
 export const one = (ref: string, signal: AbortSignal) => get<VFolder>(`/v1/vfolders/${ref}`, { signal });
 export const create = (body: { name: string; volume?: string; owner?: string }) =>
-  post<VFolder>("/v1/vfolders", body, { headers: repeatKey() });
+  changing(post<VFolder>("/v1/vfolders", body, { headers: repeatKey() }));
 const unchanged = (folder: VFolder) => ({ headers: { "If-Match": `"${folder.revision}"` } });
-export const change = (folder: VFolder, body: Record<string, unknown>) => patch<VFolder>(base(folder), body, unchanged(folder));
+export const change = (folder: VFolder, body: Record<string, unknown>) => changing(patch<VFolder>(base(folder), body, unchanged(folder)));
+
+async function changing<T>(act: Promise<T>): Promise<T> {
+  try {
+    return await act;
+  } finally {
+    folderChanged();
+  }
+}
 
 /** Move to the trash; resolves with the job when it has ended. */
 export async function discard(folder: VFolder): Promise<Job> {
   const answer: Answer<Job> = await call("DELETE", base(folder), unchanged(folder));
-  return ended(answer.data);
+  return changing(ended(answer.data));
 }
-export const restore = async (folder: Pick<VFolder, "volume" | "id">) => ended(await post<Job>(`${base(folder)}/restore`, {}, { headers: repeatKey() }));
-export const purge = async (folder: Pick<VFolder, "volume" | "id">) => ended(await post<Job>(`${base(folder)}/purge`));
+export const restore = async (folder: Pick<VFolder, "volume" | "id">) => changing(ended(await post<Job>(`${base(folder)}/restore`, {}, { headers: repeatKey() })));
+export const purge = async (folder: Pick<VFolder, "volume" | "id">) => changing(ended(await post<Job>(`${base(folder)}/purge`)));
 
 /** The job when it has ended well. Raises an error with the job's own words else. */
 export async function ended(accepted: Job): Promise<Job> {

@@ -1,0 +1,101 @@
+"""People at the console, from signing in to restoring what they deleted; axe-core looks at each page."""
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.api.people.console.conftest import PATIENCE_MS, Console
+
+pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
+expect.set_options(timeout=PATIENCE_MS)
+
+
+def test_signing_in_by_key_and_out_again(console: Console) -> None:
+    console.expected.append("401")
+    person = console.people.person()
+    page = console.open(None, "/console/jobs")
+    key = page.get_by_label("API key")
+    key.fill("vfk_no-such-key")
+    key.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not valid")
+    console.check(page)
+    key.fill(person.key)
+    key.press("Enter")
+    expect(page.get_by_text("No jobs yet.")).to_be_visible()
+    cookie = page.context.cookies()[0]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    kept = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}])")
+    assert person.key not in kept
+    assert person.key not in page.content()
+    page.get_by_role("button", name=re.compile(str(person.id)[:8])).click()
+    page.get_by_role("menuitem", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:
+    page = console.open(console.people.person())
+    expect(page.get_by_text("No folders yet.")).to_be_visible()
+    console.check(page)
+    page.get_by_role("button", name="New folder").first.click()
+    page.get_by_label("Name").fill("corpus")
+    page.get_by_role("button", name="Create folder").click()
+    expect(page).to_have_url(re.compile(r"/console/f/local:"))
+    page.get_by_role("link", name="Files", exact=True).click()
+    row = page.get_by_role("row", name="corpus")
+    expect(row).to_be_visible()
+    console.check(page)
+    page.get_by_role("grid").focus()
+    page.keyboard.press("Shift+F10")
+    page.get_by_role("menuitem", name="Delete folder").click()
+    console.check(page)
+    page.get_by_role("dialog").get_by_role("button", name="Delete folder").click()
+    expect(page.get_by_text("corpus is in the trash.")).to_be_visible()
+    expect(row).to_have_count(0)
+    page.get_by_role("link", name="Trash", exact=True).click()
+    expect(row).to_be_visible()
+    console.check(page)
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("link", name="Files", exact=True).click()
+    expect(row).to_be_visible()
+    page.get_by_role("link", name="Jobs", exact=True).click()
+    page.get_by_role("row", name="Restore").get_by_role("link").click()
+    expect(page.get_by_role("heading", name="What happened")).to_be_visible()
+    console.check(page)
+
+
+def test_problems_say_what_to_do_and_keep_the_frame(console: Console) -> None:
+    console.expected.append("503")
+    page = console.open(None)
+    problem = {"detail": "Volume local does not answer.", "status": 503, "request_id": "r-1"}
+    page.context.route(
+        "**/v1/vfolders?*",
+        lambda route: route.fulfill(
+            status=503, content_type="application/problem+json", body=json.dumps(problem)
+        ),
+    )
+    console.expected.append("401")
+    page.get_by_label("API key").fill(console.people.person().key)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("Volume local does not answer.")
+    expect(page.get_by_role("button", name="Copy details")).to_be_visible()
+    expect(page.get_by_role("link", name="Jobs", exact=True)).to_be_visible()
+    console.check(page)
+    page.context.unroute("**/v1/vfolders?*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_text("No folders yet.")).to_be_visible()
+
+
+def test_a_phone_shows_everything_without_scrolling_sideways(console: Console) -> None:
+    person = console.people.person()
+    console.people.vfolder(person)
+    page = console.open(person, phone=True)
+    expect(page.get_by_role("row")).to_have_count(1)
+    wide = "document.scrollingElement.scrollWidth - innerWidth"
+    assert page.evaluate(wide) <= 0
+    for name in ("Jobs", "Trash"):
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", name=name)).to_be_visible()
+        assert page.evaluate(wide) <= 0
+    console.check(page)
