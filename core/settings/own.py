@@ -254,7 +254,7 @@ class SweepsTable(Table, frozen=True):
 
 
 class ConsoleTable(Table, frozen=True):
-    """`[vfolder.console]`: the console in the browser, at the client door with `[vfolder.access]`."""
+    """`[vfolder.console]`: the console in the browser, where the client door has people."""
 
     enabled: bool = True
 

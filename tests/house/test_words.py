@@ -31,7 +31,13 @@ SUFFIXES = {
 }
 NAMES = {"Dockerfile", "Makefile", "Procfile"}
 #: Words of others, as they wrote them; and this file, which lists the words.
-EXEMPT = ("api/http/vendored/", "api/doors/console/dist/", "LICENSE", "tests/house/test_words.py", "tests/house/test_names.py")
+EXEMPT = (
+    "api/http/vendored/",
+    "api/doors/console/dist/",
+    "LICENSE",
+    "tests/house/test_words.py",
+    "tests/house/test_names.py",
+)
 #: Words that a stored format fixes: files of older versions have them.
 STORED = {
     "backends/tree/copy/ledger.py": ('"anew"',),

@@ -84,7 +84,9 @@ def test_both_languages_have_the_same_texts(name: str) -> None:
 
 
 def test_texts_say_what_is_and_what_to_do() -> None:
-    banned = re.compile(r"\boops\b|something went wrong|\berror \d|\bplease\b|\binvalid\b", re.I)
+    banned = re.compile(
+        r"\boops\b|something went wrong|\berror \d|\bplease\b|\binvalid\b", re.IGNORECASE
+    )
     for path in TEXTS.glob("*.en.json"):
         wrong = [
             text for text in json.loads(path.read_text("utf-8")).values() if banned.search(text)

@@ -1,4 +1,4 @@
-"""People at the console, from signing in to restoring what they deleted; axe-core looks at each page."""
+"""People at the console, from signing in to a restored folder; axe-core looks at each page."""
 
 import json
 import re
