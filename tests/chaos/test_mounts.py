@@ -100,7 +100,7 @@ def test_another_file_system_in_its_place_is_not_the_volume(lost: tuple[Site, Di
     wait_for(lambda: not_proven(site))
     assert not any(site.look(job).state.ended for job in (delete, clone))
     assert os.listdir(mount.path) == []
-    mount.umount()
+    mount.umount_idle()
     mount.mount()
     succeeded(site, clone)
     assert (site.wait_for_end(delete).member("result") or {})["existed"] is False

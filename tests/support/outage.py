@@ -35,8 +35,9 @@ def full(send: Callable[[], None], _: AbstractConnection) -> None:
 class Outage:
     """Counts the calls of one thread below a named function, and fails one of them."""
 
-    def __init__(self, below: str, at: int, kind: Callable[..., None]) -> None:
+    def __init__(self, below: str, at: int, kind: Callable[..., None], seconds: float) -> None:
         self._below = below
+        self._seconds = seconds
         self._at = at
         self._kind = kind
         self._thread = threading.get_ident()
@@ -50,7 +51,7 @@ class Outage:
         if threading.get_ident() == self._thread and _is_below(self._below):
             self.calls += 1
             if self.calls == self._at:
-                self._until = time.monotonic() + OUTAGE_SECONDS
+                self._until = time.monotonic() + self._seconds
                 return self._kind(send, connection)
         return send()
 
@@ -65,9 +66,14 @@ def _is_below(name: str) -> bool:
 
 
 @contextmanager
-def outage(below: str, at: int, kind: Callable[..., None] = away) -> Iterator[Outage]:
-    """Fail the call number `at` (from 1) that this thread sends below a function; 0 fails none."""
-    failing = Outage(below, at, kind)
+def outage(
+    below: str, at: int, kind: Callable[..., None] = away, seconds: float = OUTAGE_SECONDS
+) -> Iterator[Outage]:
+    """Fail the call number `at` (from 1) that this thread sends below a function; 0 fails none.
+
+    All calls of the process fail for `seconds` after it.
+    """
+    failing = Outage(below, at, kind, seconds)
     send = AbstractConnection.send_packed_command
 
     def hooked(self: AbstractConnection, *args: Any, **more: Any) -> None:

@@ -3,6 +3,7 @@
 Every job ends as succeeded; no promise of quota, no staging and no manifest is left.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_claim_and_end_wait_for_the_store(site: Site, kind: Callable[..., None])
 
 def test_a_sweep_is_put_off_while_the_store_is_away(site: Site) -> None:
     for at in range(1, CALLS_MAX):
-        with outage("_sweep", at, away) as failed:
+        with outage("_sweep", at, away, math.inf) as failed:
             said = Sweep(site.settings, site.store, VOLUME)()
         if failed.calls < at:
             break
