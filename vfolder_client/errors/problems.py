@@ -1,151 +1,16 @@
-"""What this library raises: one class per kind of problem, below what it means for the caller.
+"""One class per kind of problem."""
 
-The doors answer errors as problem documents (RFC 9457). The end of their `type` is the kind.
-
-    ClientError
-    ├── ContextError          no context, or its file is not safe
-    ├── NotConnected          the door does not answer; may be repeated
-    ├── NotADoor              what answers is no door of this service
-    ├── TransferBroken        an upload or download cannot continue
-    ├── JobFailed             a job ended in another way than success
-    └── Problem               the door refused: `status`, `detail`, `error_code`, `kind` …
-        ├── BadRequest        400, 413, 415, 422: the request is wrong
-        ├── NotAuthenticated  401: there is no credential, or it is not valid
-        ├── NotPermitted      403
-        ├── Absent            404, 410: not there, or the caller may not see it
-        ├── Refused           409, 412: the state of things does not permit it
-        ├── LimitReached      422, 507: a limit is reached
-        ├── TryLater          408, 423, 429, 503, 504: the same request may succeed later
-        └── ServerFailed      500, 502
-"""
-
-from collections.abc import Mapping
-from typing import Any, ClassVar
-
-#: Begins `type` of each problem; the rest is the kind.
-_TYPE_BASE = "/problems/"
+from vfolder_client.errors.meanings import (
+    Absent,
+    BadRequest,
+    LimitReached,
+    NotPermitted,
+    Refused,
+    ServerFailed,
+    TryLater,
+)
 
 
-class ClientError(Exception):
-    """Base class of all that this library raises."""
-
-    #: Whether the same call may succeed later.
-    retriable: bool = False
-
-
-class ContextError(ClientError):
-    """There is no context of this name, or the file of contexts cannot be used."""
-
-
-class NotConnected(ClientError):
-    """The door does not answer."""
-
-    retriable = True
-
-
-class NotADoor(ClientError):
-    """What answers is no door of this service, or its certificate is not trusted."""
-
-
-class TransferBroken(ClientError):
-    """An upload or download cannot continue; the text says why."""
-
-
-class JobFailed(ClientError):
-    """A job ended as failed, partial or cancelled; `job` is its last document."""
-
-    def __init__(self, text: str, job: Mapping[str, Any]) -> None:
-        super().__init__(text)
-        self.job = job
-
-
-class Problem(ClientError):
-    """The door refused a request; the members are those of the problem document."""
-
-    kind: ClassVar[str] = ""
-    _kinds: ClassVar[dict[str, type["Problem"]]] = {}
-
-    def __init__(
-        self, status: int, members: Mapping[str, Any], retry_after: float | None = None
-    ) -> None:
-        self.status = status
-        self.members = dict(members)
-        self.title = str(members.get("title", ""))
-        self.detail = str(members.get("detail", self.title))
-        self.error_code = str(members.get("error_code", ""))
-        self.request_id: str | None = members.get("request_id")
-        self.retriable = bool(members.get("retriable", status in _PASSING))
-        #: Seconds after which the door wants the next try; None where it does not say.
-        self.retry_after = retry_after
-        super().__init__(self.detail)
-
-    def __init_subclass__(cls) -> None:
-        if "kind" in cls.__dict__:
-            Problem._kinds[cls.kind] = cls
-
-    @property
-    def fields(self) -> list[str]:
-        """The wrong fields of the request: a JSON pointer and what is wrong with each."""
-        errors = self.members.get("errors") or []
-        return [f"{one.get('pointer')}: {one.get('detail')}" for one in errors]
-
-
-# -- What it means for the caller ------------------------------------------------------------------
-class BadRequest(Problem):
-    """The request is wrong; repeating it does not help."""
-
-
-class NotAuthenticated(Problem):
-    """The request has no credential, or one that is not valid."""
-
-    kind = "auth/unauthenticated"
-
-
-class NotPermitted(Problem):
-    """The caller may not do this; `needed` and `have` say what is missing."""
-
-    @property
-    def needed(self) -> str | None:
-        """The permission or the scope that the act needs."""
-        found = self.members.get("needed")
-        return None if found is None else str(found)
-
-    @property
-    def have(self) -> str | None:
-        """The permission that the caller has."""
-        found = self.members.get("have")
-        return None if found is None else str(found)
-
-
-class Absent(Problem):
-    """Not there, or the caller may not see it."""
-
-    kind = "storage/not-found"
-
-
-class Refused(Problem):
-    """The state of things does not permit it now."""
-
-    kind = "storage/conflict"
-
-
-class LimitReached(Problem):
-    """A limit is reached, or the storage is full."""
-
-
-class TryLater(Problem):
-    """The same request may succeed later."""
-
-    kind = "storage/unavailable"
-
-
-class ServerFailed(Problem):
-    """The service failed; its log has the cause under the request id."""
-
-    kind = "storage/generic"
-
-
-# -- One class per kind ----------------------------------------------------------------------------
 class InvalidParameters(BadRequest):
     """A parameter or field is wrong; `fields` names each."""
 
@@ -266,6 +131,18 @@ class AccessForbidden(NotPermitted):
     kind = "auth/forbidden"
 
 
+class JobNotPermitted(NotPermitted):
+    """The caller may not do any more what the job was to do."""
+
+    kind = "auth/job-not-permitted"
+
+
+class LinkPasswordNeeded(NotPermitted):
+    """The link has a password, and another one was given."""
+
+    kind = "auth/link/password"
+
+
 class UploadIsFinal(NotPermitted):
     """Only its parts write a concatenated upload."""
 
@@ -312,6 +189,12 @@ class GrantNotFound(Absent):
     """The vfolder has no such grant."""
 
     kind = "storage/grant/not-found"
+
+
+class LinkNotFound(Absent):
+    """No such link, or it has ended."""
+
+    kind = "auth/link/not-found"
 
 
 class KeyNotFound(Absent):
@@ -563,35 +446,3 @@ class StorageRefused(ServerFailed):
     """The storage system refuses the credentials of the service."""
 
     kind = "storage/external/refused"
-
-
-_PASSING = frozenset({408, 421, 423, 429, 503, 504})
-_BY_STATUS: dict[int, type[Problem]] = {
-    401: NotAuthenticated,
-    403: NotPermitted,
-    404: Absent,
-    409: Refused,
-    410: Absent,
-    412: PreconditionFailed,
-    507: LimitReached,
-    **dict.fromkeys(_PASSING, TryLater),
-}
-_SERVER_FAILED = 500
-
-
-def kinds() -> frozenset[str]:
-    """Return all kinds of problems that have a class of their own."""
-    return frozenset(Problem._kinds)  # noqa: SLF001 - the registry of the classes above
-
-
-def problem_of(
-    status: int, members: Mapping[str, Any], retry_after: float | None = None
-) -> Problem:
-    """Return the exception for a problem document.
-
-    A kind that this version does not know is the class of what its status means.
-    """
-    kind = str(members.get("type", "")).partition(_TYPE_BASE)[2]
-    by_status = _BY_STATUS.get(status, ServerFailed if status >= _SERVER_FAILED else BadRequest)
-    chosen = Problem._kinds.get(kind, by_status)  # noqa: SLF001 - as above
-    return chosen(status, members, retry_after)
