@@ -157,10 +157,17 @@ def _documentation(view: View, route: Route) -> dict[str, Any]:
         doc["security"] = []
     if route.takes:
         content = {JSON: {"schema": _schema(route.takes)}}
-        doc["requestBody"] = {"required": True, "content": content}
+        doc["requestBody"] = {"required": _is_required(route.takes), "content": content}
     if route.form:
         doc["requestBody"] = {"required": True, "content": {FORM: {"schema": route.form}}}
     return doc
+
+
+def _is_required(takes: type[Body]) -> bool:
+    """Return whether a request without a body is refused: an absent one is an empty object."""
+    if takes.needed or getattr(takes, "alternatives", None) is not None:
+        return True
+    return any(field.required for field in takes().fields.values())
 
 
 def _schema(takes: type[Body]) -> Any:  # noqa: ANN401 - what apispec resolves

@@ -197,6 +197,17 @@ class NameField(_Parsed):
         )
 
 
+class Truth(fields.Field[bool]):
+    """A truth value: `true` or `false`, and nothing else."""
+
+    openapi: ClassVar[OpenApi] = {"type": "boolean"}
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:  # noqa: ANN401 - marshmallow's hook
+        if not isinstance(value, bool):
+            raise ma.ValidationError("Not a valid boolean.")
+        return value
+
+
 class Flag(fields.Field[bool]):
     """A truth value as clients write it: JSON, 0 and 1, null, or a word.
 

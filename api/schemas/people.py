@@ -10,12 +10,12 @@ from marshmallow import fields, validate
 from api.schemas.bodies import Body, InvalidDocument
 from api.schemas.fields import (
     INTEGER_MAX,
-    Flag,
     MomentField,
     Note,
     PathField,
     SubjectWord,
     Text,
+    Truth,
 )
 from core.jobs.requests import KEEP_MAX_SECONDS
 from core.names import VFolderPath
@@ -94,7 +94,7 @@ class VFolderChangeBody(PersonBody):
     name = Text(required=False)
     group_permission = fields.String(validate=validate.OneOf(GROUP_PERMISSIONS))
     expires_at = MomentField(allow_none=True)
-    links_allowed = Flag(metadata={"description": "False ends all links until it is true again."})
+    links_allowed = Truth(metadata={"description": "False ends all links until it is true again."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ class RelocationBody(PersonBody):
 
     makes = Relocation
     target = PathField("to")
-    overwrite = Flag(load_default=False)
+    overwrite = Truth(load_default=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +278,7 @@ class NewDirectoriesBody(PersonBody):
     paths = fields.List(
         fields.String(), required=True, validate=validate.Length(min=1, max=DIRECTORIES_MAX)
     )
-    parents = Flag(load_default=True)
+    parents = Truth(load_default=True)
 
 
 class DirectoryResult(ma.Schema):
@@ -311,7 +311,7 @@ class RemovalOrderBody(PersonBody):
     paths = fields.List(
         PathField(None), required=True, validate=validate.Length(min=1, max=PATHS_MAX)
     )
-    recursive = Flag(load_default=True)
+    recursive = Truth(load_default=True)
     keep_seconds = fields.Float(
         load_default=None,
         allow_none=True,
@@ -367,7 +367,7 @@ class TicketBody(PersonBody):
             "description": "Of an upload: its bytes; with `tree`, those of the largest file."
         },
     )
-    tree = Flag(load_default=False)
+    tree = Truth(load_default=False)
 
 
 class TicketDocument(ma.Schema):

@@ -48,7 +48,7 @@ _NO_LINK = "There is no such link, or it has ended."
 _TOP = VFolderPath(())
 _REFUSES: tuple[type[StorageError], ...] = (
     *(LinkNotFound, LinkPasswordNeeded, Throttled, AccessUnavailable, InvalidParameters),
-    *(UploadNotFound, EntryExists, QuotaExceeded, NoSpace, tus.TooLong),
+    *(UploadNotFound, EntryExists, QuotaExceeded, NoSpace, tus.TooLong, tus.UnknownVersion),
     *VOLUME_ERRORS,
 )
 _RESUMABLE = parameters.header(

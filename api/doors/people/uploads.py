@@ -63,7 +63,10 @@ _PAGES = (
     ),
     parameters.in_query("cursor", "`next` of the page before."),
 )
-_REFUSES = (UploadNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace)
+_REFUSES = (
+    *(UploadNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace),
+    tus.UnknownVersion,
+)
 
 
 @blueprint.operation(
