@@ -13,7 +13,7 @@ from msgspec import structs
 from api.access.openings import Openings
 from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scopes_of
 from api.access.streams import PersonStreams
-from api.http import RequestContext, this_request
+from api.http import Remembered, RequestContext, this_request
 from api.jobs import Jobs, JobSubmission, pointer, reports
 from api.volumes import VolumeAccess
 from backends.volumes.access import AccessRecords, KnownVFolder, resources_of
@@ -49,6 +49,8 @@ from core.errors import (
 from core.jobs import Job, JobAccess, requests
 from core.names import VFolderId
 from core.settings import Settings
+
+_Holder = tuple[Subject, CredentialFacts | None]
 
 
 class CallerProof(Protocol):
@@ -131,6 +133,9 @@ _NO_JOB = "There is no such job."
 #: How long a door believes that a volume lacks an id which another one has (seconds), of how many.
 ABSENT_SECONDS = 0.9
 ABSENT_MAX = 10_000
+#: How long a door remembers the holders of tickets (seconds), and of how many.
+HOLDER_SECONDS = 1.0
+HOLDERS_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
 OPENINGS = frozenset({"entries.read", "link.read"})
 _LOOKS = (".read", ".list", ".own")
@@ -155,6 +160,9 @@ class AccessService:
         self.streams = PersonStreams()
         #: By the text of an id: the volumes that lack it, and until when (monotonic seconds).
         self._absent: dict[str, tuple[dict[str, None], float]] = {}
+        #: The names of all volumes, and the nodes that they were read from.
+        self._all_volumes: tuple[object, list[str]] | None = None
+        self._holders = Remembered[_Holder](HOLDER_SECONDS, HOLDERS_MAX)
         self._openings = Openings(parts.audit.note)
 
     # -- Who asks ----------------------------------------------------------------------------------
@@ -259,19 +267,30 @@ class AccessService:
             VFolderNotFound, AccessForbidden: the permission is gone.
         """
         rule = ACTS[act]
-        kind, _, identity = claims.sub.partition(":")
-        subject = Subject(
-            kind="operator" if kind == "operator" else "user",
-            id=UUID(identity),
-            groups=frozenset(claims.groups),
-            admin_of=frozenset(claims.admin_of),
-        )
-        known, facts = self._held(subject, *claims.cid.split(":", 1))
+        known, facts = self._holder(claims)
         # The ticket was issued to a credential with these scopes.
         given = CredentialFacts(kind="ticket", id=claims.cid, scopes=rule.scopes)
         caller = Caller(subject=known, credential=facts or given)
         found = FoundVFolder(self.parts.records.read(volume, vfolder))
         self.allowed(caller, rule, {"vfolder": found.resource})
+
+    def _holder(self, claims: PersonClaims) -> _Holder:
+        """Return the subject and the key of a ticket as of a moment ago; see `_held`."""
+        place = claims.sub, claims.cid, tuple(claims.groups), tuple(claims.admin_of)
+        holder = self._holders.get(place)
+        if holder is None:
+            kind, _, identity = claims.sub.partition(":")
+            subject = Subject(
+                kind="operator" if kind == "operator" else "user",
+                id=UUID(identity),
+                groups=frozenset(claims.groups),
+                admin_of=frozenset(claims.admin_of),
+            )
+            holder = self._held(subject, *claims.cid.split(":", 1))
+            self._holders.add(place, holder)
+        if holder[1] is not None:
+            check_not_ended(holder[1])
+        return holder
 
     # -- Audit -------------------------------------------------------------------------------------
     def note(self, caller: Caller, rule: AccessRule, decision: Decision, **about: Any) -> None:  # noqa: ANN401 - members of a line
@@ -333,7 +352,12 @@ class AccessService:
             VFolderNotFound, JobNotFound: the caller may not see what it is about.
             AccessForbidden: the caller sees it and may not do this.
         """
-        decision = self.deciders.decide_rule(caller, rule, resources)
+        return self.checked(self.deciders.decide_rule(caller, rule, resources), rule, resources)
+
+    def checked(
+        self, decision: Decision, rule: AccessRule, resources: Mapping[str, ProtectedResource]
+    ) -> Decision:
+        """Return a decision, which is yes; raise as `allowed` when it is no."""
         if decision.allowed:
             return decision
         if decision.hidden:
@@ -348,8 +372,10 @@ class AccessService:
         *,
         trashed: bool = False,
         fresh: bool = False,
-    ) -> FoundVFolder:
-        """Return the vfolder that a path names, of those that the caller may see.
+    ) -> tuple[FoundVFolder, Decision]:
+        """Return the vfolder that a path names, of those that the caller may see, and its decision.
+
+        The decision is about the first need of the act.
 
         A live one comes first, where the act is also for those in the trash; with `trashed` only
         those in the trash count. `fresh` reads the files: a change starts from what they say now.
@@ -376,7 +402,7 @@ class AccessService:
         if len(seen) > 1:
             raise AmbiguousReference(
                 "The id is on several volumes; write one of `choices` in its place.",
-                choices=sorted(found.reference for found in seen),
+                choices=sorted(found.reference for found, _ in seen),
             )
         return seen[0]
 
@@ -421,18 +447,22 @@ class AccessService:
 
     def _seen(
         self, caller: Caller, rule: AccessRule, found: Iterable[FoundVFolder]
-    ) -> list[FoundVFolder]:
+    ) -> list[tuple[FoundVFolder, Decision]]:
         """Return those that the caller sees; of an act with two ends, the first need counts."""
-        first = structs.replace(rule, needs=rule.needs[:1])
-        return [
-            one
+        first = rule if len(rule.needs) == 1 else structs.replace(rule, needs=rule.needs[:1])
+        decided = [
+            (one, self.deciders.decide_rule(caller, first, {_role(rule): one.resource}))
             for one in found
-            if not self.deciders.decide_rule(caller, first, {_role(rule): one.resource}).hidden
         ]
+        return [seen for seen in decided if not seen[1].hidden]
 
     def volumes(self) -> list[str]:
         """Return the names of all volumes of the cluster."""
-        return sorted({*self._settings.volume, *self._access.directory.volumes()})
+        nodes = self._access.directory.nodes()
+        if self._all_volumes is None or self._all_volumes[0] is not nodes:
+            names = {*self._settings.volume, *self._access.directory.volumes()}
+            self._all_volumes = nodes, sorted(names)
+        return self._all_volumes[1]
 
     def volumes_of(self, caller: Caller) -> list[str]:
         """Return the names of the volumes that a caller may use."""

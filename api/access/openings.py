@@ -18,7 +18,7 @@ _log = logger(__name__)
 #: With more lines waiting, the answer waits for its own.
 WAITING_MAX = 10_000
 #: How often the thread looks (seconds). To wake it for each line would cost as much as a file.
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.1
 #: Most lines of one write: other processes wait for its lock.
 BATCH_MAX = 500
 

@@ -6,10 +6,12 @@ Modules that need `credentials` import it by name: it loads libraries that most 
 from api.http import auth, json, metrics, problems
 from api.http.flask_app import DoorFlask, RequestContext, begin_request, this_request
 from api.http.json import answer, no_content, ready
+from api.http.remembered import Remembered
 from api.http.takeover import Takeover
 
 __all__ = [
     "DoorFlask",
+    "Remembered",
     "RequestContext",
     "Takeover",
     "answer",

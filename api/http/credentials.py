@@ -9,7 +9,6 @@ of its record is seen within that time.
 """
 
 import hashlib
-import threading
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -19,6 +18,7 @@ from msgspec import Struct, structs
 
 from api.http.cookies import SignInCookies
 from api.http.flask_app import RequestContext
+from api.http.remembered import Remembered
 from core.access import PERSON_SCOPES, Caller, CredentialFacts, Subject
 from core.access import keys as api_keys
 from core.access.audit import AuditEntry, AuditLog
@@ -52,11 +52,10 @@ class People(Protocol):
 
 
 class Proof(Struct, frozen=True):
-    """A proved credential, and until when it is remembered (monotonic clock, seconds)."""
+    """A proved credential, and whose it is."""
 
     subject: Subject
     credential: CredentialFacts
-    ends: float
 
 
 class Credentials:
@@ -85,7 +84,7 @@ class Credentials:
         self._proxies = proxies
         self._clock = clock
         self._operators_at = table.operators_at
-        self._remembered = _Remembered()
+        self._remembered = Remembered[Proof](REMEMBER_SECONDS, REMEMBERED_MAX)
         self._provers: dict[ProvedKind, Prover] = {
             "key": self._key,
             "token": self._token,
@@ -102,7 +101,7 @@ class Credentials:
             AccessUnavailable, Unavailable: what proves the credential is away.
         """
         address = caller_address(request.environ, self._proxies)
-        text = _bearer(request.headers.get("Authorization"))
+        text = _bearer(request.environ.get("HTTP_AUTHORIZATION"))
         kind: ProvedKind = "token"
         if text is None:
             kind, text = "cookie", self.cookies.text(request)
@@ -121,7 +120,7 @@ class Credentials:
     def _proof(self, kind: ProvedKind, text: str, address: str, request: RequestContext) -> Proof:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         where = "" if is_by_unknown_proxy(request.environ, self._proxies) else address
-        place = f"{kind} {digest} {address} {where}"
+        place = kind, digest, address, where
         if (known := self._remembered.get(place)) is not None:
             return known
         name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if kind == "key" else digest
@@ -135,7 +134,7 @@ class Credentials:
             raise Unauthenticated(text, invalid=True) from None
         if failed_before:
             self._limits.succeeded(address, name)
-        proof = Proof(self._placed(subject, where), facts, time.monotonic() + REMEMBER_SECONDS)
+        proof = Proof(self._placed(subject, where), facts)
         if proof.subject.kind != "operator":
             facts = structs.replace(facts, scopes=facts.scopes & PERSON_SCOPES)
             proof = structs.replace(proof, credential=facts)
@@ -208,25 +207,6 @@ class Credentials:
             reason=error.reason,
         )
         self._audit.note(entry)
-
-
-class _Remembered:
-    """Proved credentials; the oldest goes when there are too many. Safe for threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._proofs: dict[str, Proof] = {}
-
-    def get(self, place: str) -> Proof | None:
-        proof = self._proofs.get(place)
-        return proof if proof is not None and time.monotonic() < proof.ends else None
-
-    def add(self, place: str, proof: Proof) -> None:
-        with self._lock:
-            self._proofs.pop(place, None)
-            self._proofs[place] = proof
-            if len(self._proofs) > REMEMBERED_MAX:
-                del self._proofs[next(iter(self._proofs))]
 
 
 def caller_address(environ: dict[str, Any], proxies: int) -> str:

@@ -1,6 +1,7 @@
 """The resources of a door: settings, volumes, stores, jobs; and its Flask app with request ids."""
 
 import time
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,6 +46,8 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _KEY = "vfolder.door"
 #: The databases that a healthy node needs, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
+#: Returns the current app, looked up once, as `this_request`.
+_this_app: Callable[[], Flask] = current_app._get_current_object  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
 _log = logs.logger(__name__)
 
 
@@ -243,7 +246,7 @@ class Door:
 
 def current_door() -> Door:
     """Return the door of the current request."""
-    return cast("Door", current_app.extensions[_KEY])
+    return cast("Door", _this_app().extensions[_KEY])
 
 
 def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:

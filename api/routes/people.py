@@ -78,9 +78,17 @@ class PersonRequest:
             AccessForbidden: the caller sees it and may not do this.
         """
         rule = ACTS[act] if act else self.rule
-        given = {**self._resources, **resources}
+        return self._settled(rule, {**self._resources, **resources}, None)
+
+    def _settled(
+        self, rule: AccessRule, given: Mapping[str, ProtectedResource], known: Decision | None
+    ) -> Decision:
+        """Take a decision, `known` or not yet, and write its line."""
         try:
-            self.decision = self.service.allowed(self.caller, rule, given)
+            if known is None:
+                self.decision = self.service.allowed(self.caller, rule, given)
+            else:
+                self.decision = self.service.checked(known, rule, given)
         except StorageError as error:
             self.service.note_refusal(self.caller, rule, error, **self._about)
             raise
@@ -145,14 +153,16 @@ class PersonRequest:
     def _decide_vfolder(self, text: str, *, fresh: bool = False) -> FoundVFolder:
         in_trash = self.rule.name in _IN_TRASH
         try:
-            found = self.service.find(self.caller, self.rule, text, trashed=in_trash, fresh=fresh)
+            found, decision = self.service.find(
+                self.caller, self.rule, text, trashed=in_trash, fresh=fresh
+            )
         except VFolderNotFound as error:
             self.service.note_refusal(self.caller, self.rule, error, **self._about)
             raise
         self._resources |= {self.rule.needs[0].role: found.resource, "vfolder": found.resource}
         self.found = found
         if len(self.rule.needs) == 1:  # else the body names the other end
-            self.decide()
+            self._settled(self.rule, self._resources, decision)
         return found
 
     def about_job(self, text: str) -> None:

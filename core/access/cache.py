@@ -23,6 +23,7 @@ between its write and its message leaves no older text behind.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -49,6 +50,8 @@ NEAR_SECONDS = 600.0
 NEAR_MAX = 20_000
 #: More changes that wait for the store are published as one that stands for all values.
 UNPUBLISHED_MAX = 1000
+#: Names of values that a process has at hand.
+KEYS_KNOWN = 20_000
 #: Longer values are read from their file.
 VALUE_MAX_BYTES = 256 * 1024
 #: A write that has not ended after this (seconds) is lost with its process.
@@ -103,6 +106,7 @@ class CacheKey(NamedTuple):
         return f"{self.value}:changing"
 
 
+@lru_cache(KEYS_KNOWN)
 def record_key(volume: str, vfolder: UUID) -> CacheKey:
     """Return the key of a vfolder's record."""
     top = f"vfolder:{vfolder.hex}"

@@ -11,6 +11,7 @@ from here (tus-js-client too, `api/http/vendored`), so it works without any othe
 only what the ticket says; the routes check the ticket again.
 """
 
+from collections.abc import Container
 from http import HTTPStatus
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from flask import Blueprint, Response, request, send_from_directory
 from werkzeug.exceptions import NotFound
 
 from api.doors.client import tus
-from api.http import answer, this_request
+from api.http import RequestContext, answer, this_request
 from api.routes import current_door
 from api.volumes import COMPONENT
 from core.errors import Forbidden
@@ -100,8 +101,12 @@ def allow_origin(response: Response) -> Response:
 
     What people get is kept by no cache, refusals too, unless a route says otherwise.
     """
-    if _is_for_people():
+    request = this_request()
+    access = current_door().settings.vfolder.access
+    if access is not None and request.path.startswith(_PEOPLE):
         response.headers.setdefault("Cache-Control", "no-store")
+        _let_people_read(request, response, access.origins)
+        return response
     uploads = request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/")
     if uploads:
         _speak_tus(response)
@@ -113,17 +118,20 @@ def allow_origin(response: Response) -> Response:
     return response
 
 
-def _is_for_people() -> bool:
-    has_people = current_door().settings.vfolder.access is not None
-    return has_people and request.path.startswith(_PEOPLE)
+def _let_people_read(request: RequestContext, response: Response, origins: Container[str]) -> None:
+    """Let pages of these origins use the routes for people."""
+    origin = request.environ.get("HTTP_ORIGIN")
+    if origin is not None and origin in origins:
+        _let_read(response, origin, uploads=False)
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = _PEOPLE_METHODS
+            response.headers["Access-Control-Allow-Headers"] = _PEOPLE_HEADERS
+    response.headers.add("Vary", "Origin")
 
 
 def _allowed_origin(*, uploads: bool) -> str | None:
     """Return the origin whose pages may read this response, `*` for every one; None for none."""
     origin = request.headers.get("Origin")
-    access = current_door().settings.vfolder.access
-    if access is not None and _is_for_people():
-        return origin if origin in access.origins else None
     if named := current_door().settings.vfolder.doors.origins:
         return origin if origin in named else None
     if uploads:
@@ -146,9 +154,6 @@ def _let_read(response: Response, origin: str, *, uploads: bool) -> None:
         exposed = [name for name, _ in headers if name.lower() not in _SAFELISTED]
         headers["Access-Control-Expose-Headers"] = ", ".join(dict.fromkeys(exposed))
         headers["Access-Control-Allow-Credentials"] = "true"
-        if request.method == "OPTIONS" and _is_for_people():
-            headers["Access-Control-Allow-Methods"] = _PEOPLE_METHODS
-            headers["Access-Control-Allow-Headers"] = _PEOPLE_HEADERS
 
 
 def _speak_tus(response: Response) -> None:

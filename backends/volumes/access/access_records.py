@@ -6,6 +6,7 @@ that its place implies: the owner of the scope has it, and others have nothing.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -41,6 +42,8 @@ _REFERENCE = re.compile(
     r"(?:(?P<volume>[A-Za-z0-9][A-Za-z0-9_.-]*):)?"
     r"(?P<id>[0-9a-fA-F]{32}|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})"
 )
+#: Texts of references, and vfolders that were made of records, in one process.
+REFERENCES_KNOWN = MADE_MAX = 20_000
 _log = logger(__name__)
 
 
@@ -79,6 +82,10 @@ class AccessRecords:
         self._seals = Seals(settings.seal_secrets)
         self._cache = cache
         self._index = AccessIndex(settings)
+        #: By volume, id and user: what was made of what the cache had.
+        self._made: dict[
+            tuple[str, UUID, UUID | None], tuple[tuple[_Kept, ...], list[KnownVFolder]]
+        ] = {}
 
     def find(
         self, reference: str, user: UUID | None = None, *, fresh: bool = False
@@ -89,16 +96,34 @@ class AccessRecords:
         where the ids are equal, and that of a group otherwise. Costs no call where the process has
         them, and a round trip to the store once a second. `fresh` reads the files, for a change.
         """
-        named = _REFERENCE.fullmatch(reference)
+        named = _parsed(reference)
         if named is None:
             return []
-        vfolder = UUID(named["id"])
-        volumes = [named["volume"]] if named["volume"] else self._volumes()
+        volume, vfolder = named
+        volumes = [volume] if volume else self._volumes()
         return [
-            self._known(volume, VFolderId(_scope(kept.scope, user), vfolder), kept)
+            known
             for volume in volumes
-            for kept in self._of_id(volume, vfolder, fresh=fresh)
+            for known in self._found(
+                volume, vfolder, user, self._of_id(volume, vfolder, fresh=fresh)
+            )
         ]
+
+    def _found(
+        self, volume: str, vfolder: UUID, user: UUID | None, kept: tuple[_Kept, ...]
+    ) -> Sequence[KnownVFolder]:
+        """Return the vfolders of what the cache has; made once for as long as it has it."""
+        if not kept:
+            return ()
+        place = (volume, vfolder, user)
+        made = self._made.get(place)
+        if made is None or made[0] is not kept:
+            places = [VFolderId(_scope(one.scope, user), vfolder) for one in kept]
+            known = [self._known(volume, at, one) for at, one in zip(places, kept, strict=True)]
+            if len(self._made) >= MADE_MAX:
+                self._made.clear()
+            made = self._made[place] = kept, known
+        return made[1]
 
     def _volumes(self) -> list[str]:
         return sorted({*self._settings.volume, *self._others()})
@@ -238,6 +263,13 @@ class AccessRecords:
             self._index.put(record)
         except redis.RedisError as error:
             _log.warning("record not entered into the index", reason=type(error).__name__)
+
+
+@lru_cache(REFERENCES_KNOWN)
+def _parsed(reference: str) -> tuple[str, UUID] | None:
+    """Return the volume, empty where none is named, and the id; None for any other text."""
+    named = _REFERENCE.fullmatch(reference)
+    return None if named is None else (named["volume"] or "", UUID(named["id"]))
 
 
 def _scope(directory: str, user: UUID | None) -> QuotaScope | None:
