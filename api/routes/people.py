@@ -140,7 +140,7 @@ class PersonRequest:
             VFolderNotFound, AmbiguousReference: see `AccessService.find`.
         """
         rule = structs.replace(self.rule, needs=self.rule.needs[1:])
-        return self.service.find(self.caller, rule, text)
+        return self.service.find(self.caller, rule, text)[0]
 
     def about_vfolder(self, text: str, *, fresh: bool = False) -> None:
         """Find the vfolder of the path; decide the act, unless it has another end.
