@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import PurePosixPath
 from uuid import UUID
 
@@ -133,13 +133,21 @@ def replace(backend: Backend, vfolder: VFolderId, text: bytes, before: str) -> N
 
 
 def drop(backend: Backend, vfolder: VFolderId) -> None:
-    """Remove the record of a vfolder that does not exist; a new one of its id begins without."""
+    """Remove the record of a vfolder that does not exist; a new one of its id begins without.
+
+    It waits for a restore that is bringing the vfolder back.
+    """
     path = layout.record(vfolder)
     with translated(), _mounted(backend).root() as root:
-        if descriptors.exists(path, root) and not descriptors.exists(vfolder.directory, root):
-            with descriptors.opened(path.parent, root) as directory, suppress(FileNotFoundError):
-                os.unlink(path.name, dir_fd=directory)
-                os.fsync(directory)
+        if not _is_orphaned(root, vfolder, path):
+            return
+    with translated(), _alone(backend, vfolder.scope) as root:
+        if _is_orphaned(root, vfolder, path):
+            _unlink(root, path)
+
+
+def _is_orphaned(root: int, vfolder: VFolderId, path: PurePosixPath) -> bool:
+    return descriptors.exists(path, root) and not descriptors.exists(vfolder.directory, root)
 
 
 # -- Of a user or group ----------------------------------------------------------------------------
@@ -167,38 +175,73 @@ def replace_subject(
 
 
 # -- With the trash --------------------------------------------------------------------------------
-def to_trash(
-    backend: Backend, vfolder: VFolderId, trash_id: str, *, although_live: bool = False
-) -> None:
-    """Move the record after its vfolder, which is in the trash now; it may be there already.
+@contextmanager
+def going_to_trash(backend: Backend, vfolder: VFolderId, trash_id: str) -> Iterator[None]:
+    """Take the record along with a vfolder that the block renames into the trash."""
+    here, there = layout.record(vfolder), layout.trashed_record(vfolder.scope, trash_id)
+    with _along(backend, vfolder.scope, here, there):
+        yield
 
-    Another vfolder of the id that is live keeps the record, unless `although_live` says that the
-    record was only just brought for one that could not come back.
+
+@contextmanager
+def coming_back(backend: Backend, vfolder: VFolderId, trash_id: str) -> Iterator[None]:
+    """Bring the record back before the block renames its vfolder out of the trash.
+
+    So a restored vfolder is never seen without its owner. A block that fails, because another
+    vfolder has the id, leaves the record in the trash.
     """
+    there, here = layout.trashed_record(vfolder.scope, trash_id), layout.record(vfolder)
+    with _mounted(backend).root() as root:
+        is_live = descriptors.exists(vfolder.directory, root)
+    with _along(backend, vfolder.scope, there, here) if not is_live else nullcontext():
+        yield
+
+
+@contextmanager
+def _along(
+    backend: Backend, scope: QuotaScope | None, source: PurePosixPath, target: PurePosixPath
+) -> Iterator[None]:
+    """Have a record at both places during the block, then at `target`; at `source` if it fails.
+
+    Nobody changes or drops a record of the scope meanwhile. A kill leaves it at `source`, whoever
+    drops the other one; so the next run of the job finds it.
+
+    Raises:
+        OSError: as it came, for the caller to judge, as all of its block.
+    """
+    with _mounted(backend).root() as root:
+        if not descriptors.exists(source, root):
+            yield
+            return
+    with _alone(backend, scope) as root:
+        text = _text(root, source)
+        if text is not None:
+            with descriptors.made(target.parent, root, descriptors.HIDDEN_MODE) as directory:
+                atomic.replace_file(directory, target.name, text)
+        try:
+            yield
+        except BaseException:
+            _unlink(root, target)
+            raise
+        _unlink(root, source)
+
+
+def to_trash(backend: Backend, vfolder: VFolderId, trash_id: str) -> None:
+    """Move a record that was written while its vfolder went into the trash; there may be none."""
     here, there = layout.record(vfolder), layout.trashed_record(vfolder.scope, trash_id)
     with translated(), _mounted(backend).root() as root:
         if not descriptors.exists(here, root):
             return
     with translated(), _alone(backend, vfolder.scope) as root:
-        if although_live or not descriptors.exists(vfolder.directory, root):
+        if not descriptors.exists(vfolder.directory, root):
             with suppress(FileNotFoundError):
                 _move(root, here, there)
 
 
-def from_trash(backend: Backend, vfolder: VFolderId, trash_id: str) -> None:
-    """Move the record back before its vfolder comes back; it may be back already.
-
-    So a restored vfolder is never seen without its owner. A vfolder of the id that is live keeps
-    its own record.
-    """
-    there, here = layout.trashed_record(vfolder.scope, trash_id), layout.record(vfolder)
+def forget_trashed(backend: Backend, vfolder: VFolderId, trash_id: str) -> None:
+    """Remove what a killed restore left in the trash; the vfolder and its record are back."""
     with translated(), _mounted(backend).root() as root:
-        if not descriptors.exists(there, root):
-            return
-    with translated(), _alone(backend, vfolder.scope) as root:
-        if not descriptors.exists(vfolder.directory, root):
-            with suppress(FileNotFoundError):
-                _move(root, there, here)
+        _unlink(root, layout.trashed_record(vfolder.scope, trash_id))
 
 
 # -- All of a volume -------------------------------------------------------------------------------
@@ -272,6 +315,13 @@ def _replace(root: int, path: PurePosixPath, text: bytes, before: str) -> None:
         raise RecordChanged("The record was changed by another request; read it again.")
     with descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory:
         atomic.replace_file(directory, path.name, text)
+
+
+def _unlink(root: int, path: PurePosixPath) -> None:
+    """Remove a file that may be gone already."""
+    with suppress(FileNotFoundError), descriptors.opened(path.parent, root) as directory:
+        os.unlink(path.name, dir_fd=directory)
+        os.fsync(directory)
 
 
 def _move(root: int, source: PurePosixPath, target: PurePosixPath) -> None:

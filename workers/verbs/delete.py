@@ -116,6 +116,7 @@ class Delete:
         with (
             descriptors.opened(path.parent, self._root) as parent,
             self._context.hidden_directory(self._root, self._trashed.path.parent) as trash,
+            access_files.going_to_trash(self._backend, self._vfolder, self._run.job.id),
         ):
             self._run.check()
             descriptors.rename_new(path.name, parent, self._trashed.path.name, trash)

@@ -230,6 +230,7 @@ class RestoreFromTrash:
         manifest = self._context.manifest(self._root, self._vfolder.scope)
         mark = manifest.last("restore")
         if mark is not None and self._is_restored(mark):
+            access_files.forget_trashed(self._backend, self._vfolder, str(mark["id"]))
             return self._settled(mark)
         note = trash.newest(self._root, self._vfolder, self._request.trash)
         if note is None:
@@ -256,17 +257,16 @@ class RestoreFromTrash:
         self._run.point_of_no_return()
         mark: dict[str, object] = {"id": note.id, "size_bytes": size_bytes}
         manifest.mark("restore", **mark)
-        access_files.from_trash(self._backend, self._vfolder, note.id)
         target = self._vfolder.directory
         with (
             descriptors.opened(trashed.path.parent, self._root) as directory,
             descriptors.made(target.parent, self._root) as parent,
+            access_files.coming_back(self._backend, self._vfolder, note.id),
         ):
             self._run.check()
             try:
                 descriptors.rename_new(note.id, directory, target.name, parent)
             except FileExistsError:
-                access_files.to_trash(self._backend, self._vfolder, note.id, although_live=True)
                 raise VFolderExists(f"The vfolder {self._vfolder} exists again.") from None
             self._run.count(Counter.COPIED, 1)
         return mark

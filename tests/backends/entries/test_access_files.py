@@ -46,8 +46,16 @@ class Volume:
     def text(self) -> bytes | None:
         return access_files.read(self.backend, self.vfolder).text
 
+    def make_tree(self) -> None:
+        os.mkdir(self.top / self.vfolder.directory)
+
     def remove_tree(self) -> None:
         os.rmdir(self.top / self.vfolder.directory)
+
+    def delete(self) -> None:
+        """Take the tree away as a deletion does, with its record."""
+        with access_files.going_to_trash(self.backend, self.vfolder, JOB):
+            self.remove_tree()
 
 
 @pytest.fixture
@@ -117,14 +125,22 @@ def test_a_record_goes_into_the_trash_and_back(volume: Volume) -> None:
     volume.write(b"one")
     access_files.to_trash(volume.backend, volume.vfolder, JOB)
     assert volume.path.exists(), "the vfolder is live"
+    volume.delete()
+    assert (volume.path.exists(), volume.trashed.read_bytes()) == (False, b"one")
+    assert access_files.read_trashed(volume.backend, volume.vfolder, JOB) == b"one"
+    with access_files.coming_back(volume.backend, volume.vfolder, JOB):
+        assert volume.path.read_bytes() == b"one", "it is there before its vfolder"
+        volume.make_tree()
+    assert (volume.text(), volume.trashed.exists()) == (b"one", False)
+
+
+def test_what_is_written_while_a_vfolder_is_deleted_goes_along(volume: Volume) -> None:
+    volume.write(b"one")
     volume.remove_tree()
     for _ in range(2):
         access_files.to_trash(volume.backend, volume.vfolder, JOB)
         assert not volume.path.exists()
         assert access_files.read_trashed(volume.backend, volume.vfolder, JOB) == b"one"
-    for _ in range(2):
-        access_files.from_trash(volume.backend, volume.vfolder, JOB)
-        assert (volume.path.read_bytes(), volume.trashed.exists()) == (b"one", False)
 
 
 def test_a_new_vfolder_of_the_id_has_none_of_the_old_grants(volume: Volume) -> None:
@@ -134,16 +150,67 @@ def test_a_new_vfolder_of_the_id_has_none_of_the_old_grants(volume: Volume) -> N
     assert volume.text() is None
 
 
+@pytest.mark.parametrize("goes", [True, False])
+def test_no_new_vfolder_drops_the_record_of_one_that_moves(volume: Volume, *, goes: bool) -> None:
+    """Without its record a restored vfolder would belong to its scope, whoever owned it."""
+    volume.write(b"one")
+    if not goes:
+        volume.delete()
+    drop = Thread(target=access_files.drop, args=(volume.backend, volume.vfolder))
+    moving = access_files.going_to_trash if goes else access_files.coming_back
+    with moving(volume.backend, volume.vfolder, JOB):
+        if goes:
+            volume.remove_tree()
+        drop.start()
+        drop.join(0.2)
+        assert drop.is_alive(), "it waits for the lock of the scope"
+        if not goes:
+            volume.make_tree()
+    drop.join(60)
+    found = volume.trashed if goes else volume.path
+    assert found.read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_a_kill_loses_no_record(volume: Volume, *, goes: bool) -> None:
+    """Even when another request drops what a killed job has brought to the live place."""
+    volume.write(b"one")
+    if not goes:
+        volume.delete()
+    moving = access_files.going_to_trash if goes else access_files.coming_back
+    pid = os.fork()
+    if pid == 0:
+        with moving(volume.backend, volume.vfolder, JOB):
+            if goes:
+                volume.remove_tree()
+            os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    access_files.drop(volume.backend, volume.vfolder)
+    if goes:
+        access_files.to_trash(volume.backend, volume.vfolder, JOB)
+        assert volume.trashed.read_bytes() == b"one"
+        return
+    with access_files.coming_back(volume.backend, volume.vfolder, JOB):
+        volume.make_tree()
+    assert (volume.text(), volume.trashed.exists()) == (b"one", False)
+
+
 def test_a_restore_that_fails_leaves_the_record_in_the_trash(volume: Volume) -> None:
     volume.write(b"old")
-    volume.remove_tree()
-    access_files.to_trash(volume.backend, volume.vfolder, JOB)
-    access_files.from_trash(volume.backend, volume.vfolder, JOB)
-    volume.backend.create_vfolder(volume.vfolder)  # another request was quicker
-    access_files.to_trash(volume.backend, volume.vfolder, JOB, although_live=True)
+    volume.delete()
+
+    def restore() -> None:
+        with access_files.coming_back(volume.backend, volume.vfolder, JOB):
+            volume.make_tree()  # another request was quicker
+            volume.make_tree()
+
+    with pytest.raises(FileExistsError):
+        restore()
     assert (volume.text(), volume.trashed.read_bytes()) == (None, b"old")
-    access_files.from_trash(volume.backend, volume.vfolder, JOB)
-    assert volume.text() is None, "the live vfolder is another one"
+    volume.write(b"new")
+    with access_files.coming_back(volume.backend, volume.vfolder, JOB):
+        pass
+    assert volume.text() == b"new", "the live vfolder is another one"
 
 
 def test_the_purge_of_a_tree_ends_its_record(volume: Volume) -> None:
