@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 from uuid import UUID
@@ -386,11 +387,12 @@ class AccessService:
             AmbiguousReference: the id is on several volumes.
             Unavailable, DeadlineExceeded: a volume is away that may have it.
         """
-        user, away = caller.subject.id, list[StorageError]()
+        away = list[StorageError]()
         if fresh:
-            live = self.parts.records.find(text, user, fresh=True)
+            look = self._look(caller)
+            live = look(text, fresh=True)
         else:
-            live = self._live(text, user, away)
+            live = self._live(caller, text, away)
         if away and not rule.name.endswith(".read"):
             raise away[0]
         in_trash = any(need.in_trash for need in rule.needs)
@@ -406,13 +408,25 @@ class AccessService:
             )
         return seen[0]
 
-    def _live(self, text: str, user: UUID | None, away: list[StorageError]) -> list[KnownVFolder]:
+    def _look(self, caller: Caller) -> Callable[..., list[KnownVFolder]]:
+        """Return what finds the live vfolders of an id, as `AccessRecords.find` does.
+
+        A mere user sees nothing outside of the own scopes that has no record. A policy service may
+        let anybody see anything.
+        """
+        subject = caller.subject
+        bounded = subject.kind == "user" and self._table.decider == "local"
+        within = partial(_own_directories, subject) if bounded else None
+        return partial(self.parts.records.find, user=subject.id, within=within)
+
+    def _live(self, caller: Caller, text: str, away: list[StorageError]) -> list[KnownVFolder]:
         """Return the live vfolders of an id, without a look at volumes that had none just now.
 
         The error of each volume that does not answer is added to `away`.
         """
+        look = self._look(caller)
         if ":" in text:
-            return self.parts.records.find(text, user)
+            return look(text)
         now = time.monotonic()
         absent = self._absent.get(text, ({}, 0.0))
         known = absent[0] if now < absent[1] else {}
@@ -420,7 +434,7 @@ class AccessService:
         found: list[tuple[str, list[KnownVFolder]]] = []
         for name in volumes:
             try:
-                found.append((name, self.parts.records.find(f"{name}:{text}", user)))
+                found.append((name, look(f"{name}:{text}")))
             except (Unavailable, DeadlineExceeded) as error:
                 away.append(error)
         lacking = dict.fromkeys(name for name, one in found if not one)
@@ -582,6 +596,11 @@ def check_not_ended(credential: CredentialFacts) -> None:
     """
     if credential.has_ended(time.time()):
         raise Unauthenticated("The credential is not valid any more.", invalid=True)
+
+
+def _own_directories(subject: Subject) -> list[str]:
+    """Return the directories of a subject's scopes, and that of vfolders without a scope."""
+    return [".", *(scope.directory for scope in scopes_of(subject))]
 
 
 def _role(rule: AccessRule) -> str:

@@ -83,16 +83,16 @@ def read_trashed(backend: Backend, vfolder: VFolderId, trash_id: str) -> bytes |
         return _text(root, layout.trashed_record(vfolder.scope, trash_id))
 
 
-def locate(backend: Backend, vfolder: UUID) -> list[str]:
+def locate(backend: Backend, vfolder: UUID, scopes: list[str] | None = None) -> list[str]:
     """Return the directories of the scopes that have a live vfolder of this id.
 
-    Costs a look into each scope, so an index is asked first.
+    Costs a look into each of `scopes`; without them into every scope of the volume.
     """
     below = VFolderId(None, vfolder).directory
     with translated(), _mounted(backend).root() as root:
         return [
             scope
-            for scope in layout.scopes(root)
+            for scope in (layout.scopes(root) if scopes is None else scopes)
             if descriptors.exists(PurePosixPath(scope) / below, root)
         ]
 

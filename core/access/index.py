@@ -79,8 +79,12 @@ def _revision_in(text: bytes | None, scope: str) -> int:
     if not text:
         return 0
     entry = msgspec.json.decode(text, type=IndexEntry)
-    known = entry.scope.rpartition(":")[2].replace("-", "")
-    return entry.revision if scope in ("", ".", known) else 0
+    return entry.revision if scope in ("", ".", _directory_of(text)) else 0
+
+
+def _directory_of(text: bytes) -> str:
+    scope = msgspec.json.decode(text, type=IndexEntry).scope
+    return scope.rpartition(":")[2].replace("-", "") or "."
 
 
 class AccessIndex:
@@ -119,6 +123,19 @@ class AccessIndex:
         """
         texts = self._texts(volume, [vfolder.hex for vfolder, _ in places])
         return [_revision_in(text, scope) for text, (_, scope) in zip(texts, places, strict=True)]
+
+    def scopes_with(self, volume: str, vfolder: UUID) -> list[str] | None:
+        """Return the directory of the scope with the record of a vfolder; empty where none is.
+
+        None: the index of the volume was not built, so nobody knows. Costs one round trip.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.sismember(COMPLETE, volume)
+            pipe.hget(_INDEX + volume, vfolder.hex)
+            built, text = cast("tuple[int, bytes | None]", pipe.execute())
+        if not built:
+            return None
+        return [_directory_of(text)] if text else []
 
     def shared_with(self, words: Iterable[str]) -> list[IndexEntry]:
         """Return what these users and groups own or share, in the order of volume and id.

@@ -88,13 +88,22 @@ class AccessRecords:
         ] = {}
 
     def find(
-        self, reference: str, user: UUID | None = None, *, fresh: bool = False
+        self,
+        reference: str,
+        user: UUID | None = None,
+        *,
+        fresh: bool = False,
+        within: Callable[[], list[str]] | None = None,
     ) -> list[KnownVFolder]:
         """Return the live vfolders that a path names; several where the id is on several volumes.
 
         The name of a scope's directory has no kind. Without a record, the scope is that of `user`
         where the ids are equal, and that of a group otherwise. Costs no call where the process has
         them, and a round trip to the store once a second. `fresh` reads the files, for a change.
+
+        An id that the process does not know costs a look into each scope of a volume. `within`
+        returns the scopes where the caller sees what has no record: then an id that is neither
+        there nor in the index costs a look into these alone.
         """
         named = _parsed(reference)
         if named is None:
@@ -105,7 +114,7 @@ class AccessRecords:
             known
             for volume in volumes
             for known in self._found(
-                volume, vfolder, user, self._of_id(volume, vfolder, fresh=fresh)
+                volume, vfolder, user, self._of_id(volume, vfolder, within, fresh=fresh)
             )
         ]
 
@@ -128,11 +137,35 @@ class AccessRecords:
     def _volumes(self) -> list[str]:
         return sorted({*self._settings.volume, *self._others()})
 
-    def _of_id(self, volume: str, vfolder: UUID, *, fresh: bool) -> tuple[_Kept, ...]:
+    def _of_id(
+        self, volume: str, vfolder: UUID, within: Callable[[], list[str]] | None, *, fresh: bool
+    ) -> tuple[_Kept, ...]:
         try:
-            return self._read(volume, vfolder) if fresh else self._kept(volume, vfolder)
+            if not fresh:
+                return self._kept(volume, vfolder, within)
+            return self._opened(volume, self._read(volume, vfolder, within))
         except (UnknownVolume, VFolderNotFound):
             return ()
+
+    def _read(
+        self, volume: str, vfolder: UUID, within: Callable[[], list[str]] | None
+    ) -> list[RecordFile]:
+        if within is not None and self._is_out_of_sight(volume, vfolder, within()):
+            return []
+        return self._access.on_volume(volume, access_files.find, vfolder)
+
+    def _is_out_of_sight(self, volume: str, vfolder: UUID, scopes: list[str]) -> bool:
+        """Return whether neither these scopes nor that of its record have a vfolder of the id.
+
+        False where the index was not built, or the store is away.
+        """
+        try:
+            indexed = self._index.scopes_with(volume, vfolder)
+        except redis.RedisError:
+            return False
+        if indexed is None:
+            return False
+        return not self._access.on_volume(volume, access_files.locate, vfolder, [*scopes, *indexed])
 
     def read(self, volume: str, vfolder: VFolderId) -> KnownVFolder:
         """Return a live vfolder with its record, or with the one that its place implies.
@@ -181,9 +214,11 @@ class AccessRecords:
         scope = QuotaScope.parse(record.scope) if vfolder.scope else None
         return KnownVFolder(volume, VFolderId(scope, vfolder.id), record, kept.digest)
 
-    def _kept(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
+    def _kept(
+        self, volume: str, vfolder: UUID, within: Callable[[], list[str]] | None = None
+    ) -> tuple[_Kept, ...]:
         def load() -> bytes:
-            found = self._access.on_volume(volume, access_files.find, vfolder)
+            found = self._read(volume, vfolder, within)
             if not found:  # it may be made at any moment, so this is not kept
                 raise VFolderNotFound("There is no such vfolder.")
             return msgspec.json.encode(found)
@@ -193,10 +228,6 @@ class AccessRecords:
             return self._opened(volume, found)
 
         return self._cache.get(record_key(volume, vfolder), load, parse)
-
-    def _read(self, volume: str, vfolder: UUID) -> tuple[_Kept, ...]:
-        found = self._access.on_volume(volume, access_files.find, vfolder)
-        return self._opened(volume, found)
 
     def _opened(self, volume: str, files: Sequence[RecordFile]) -> tuple[_Kept, ...]:
         written = [(one.id, one.scope) for one in files if one.text is not None]

@@ -15,6 +15,7 @@ from flask import Response
 from gunicorn.http.wsgi import FileWrapper
 from msgspec import structs
 from redis import RedisError
+from werkzeug.test import TestResponse
 
 from api.access import KeptDecision, open_answer, openings
 from api.access.decisions import check_not_ended
@@ -79,6 +80,34 @@ def test_an_answer_without_a_decision_never_leaves(people: People) -> None:
     assert called == [ACTS["vfolders.create"]]
     assert answer.status_code == 500
     assert b"made" not in answer.data
+
+
+def test_where_no_operator_calls_from_its_routes_are_not_there(people: People) -> None:
+    resource = PeopleResource("things", __name__)
+
+    @resource.operation("GET", "/v1/things", ROUTE)
+    @needs("settings.read")
+    def list_things(asked: PersonRequest) -> Response:
+        return Response(asked.caller.subject.kind)
+
+    app = make_app("client", people.settings)
+    app.register_blueprint(resource)
+    client, user, operator = app.test_client(), people.person(), people.operator()
+
+    def ask(headers: dict[str, str], *, path: str = "/v1/things", **sent: str) -> TestResponse:
+        headers = {**headers, **sent, "X-Request-ID": "r"}
+        return client.get(path, headers=headers, environ_overrides={"REMOTE_ADDR": address})
+
+    address = "127.0.0.1"
+    assert ask(operator.headers).text == "operator"
+    assert [ask(one).status_code for one in (user.headers, {})] == [403, 401]
+    absent = ask({}, path="/v1/nothing")
+    assert absent.status_code == 404
+    by_proxy = ask(operator.headers, **{"X-Forwarded-For": "127.0.0.1"})
+    assert by_proxy.json == absent.json
+    address = "203.0.113.9"
+    for headers in (operator.headers, user.headers, {}):
+        assert ask(headers).json == absent.json
 
 
 def test_an_ended_credential_is_no_absent_thing() -> None:
