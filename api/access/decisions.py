@@ -1,30 +1,29 @@
 """The one place of a door where access is decided: from a request to a caller and a decision."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
 from msgspec import structs
 
+from api.access.holders import Holders, check_not_ended
 from api.access.openings import Openings
+from api.access.parts import AccessParts
 from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scopes_of
 from api.access.streams import PersonStreams
-from api.http import Remembered, RequestContext, this_request
+from api.http import this_request
 from api.jobs import Jobs, JobSubmission, pointer, reports
 from api.volumes import VolumeAccess
-from backends.volumes.access import AccessRecords, KnownVFolder, resources_of
+from backends.volumes.access import KnownVFolder, resources_of
 from core.access import (
     ACTS,
     AccessReason,
     AccessRule,
     Caller,
     CredentialFacts,
-    Deciders,
     Decision,
     JobResource,
     PersonClaims,
@@ -42,7 +41,6 @@ from core.errors import (
     InvalidName,
     JobNotFound,
     StorageError,
-    Unauthenticated,
     Unavailable,
     UnknownVolume,
     VFolderNotFound,
@@ -50,81 +48,6 @@ from core.errors import (
 from core.jobs import Job, JobAccess, requests
 from core.names import VFolderId
 from core.settings import Settings
-
-_Holder = tuple[Subject, CredentialFacts | None]
-
-
-class CallerProof(Protocol):
-    """What proves the credential of a request: `api.http.credentials.Credentials`."""
-
-    def caller(self, request: RequestContext) -> Caller:
-        """Return who sends a request.
-
-        Raises:
-            Unauthenticated, Throttled: it has no valid credential.
-        """
-
-    def is_operators_place(self, request: RequestContext) -> bool:
-        """Return whether operators may call from where a request comes from."""
-
-
-class KeyOfUser(Protocol):
-    """An API key and its user: `api.http.credentials.KeyOfUser`."""
-
-    @property
-    def user(self) -> Subject:
-        """The user."""
-
-    @property
-    def key(self) -> Any:  # noqa: ANN401 - core.access.keys.ApiKey, which is loaded late
-        """The key."""
-
-
-class Users(Protocol):
-    """What is known of users: `backends.volumes.access.subjects.SubjectStore`."""
-
-    def held_key(self, key_id: str) -> KeyOfUser | None:
-        """Return a key by its id; None when there is none."""
-
-    def completed(self, subject: Subject) -> Subject:
-        """Return a user with what is kept here: its groups, and whether it is blocked."""
-
-
-class AccessParts(Protocol):
-    """What a door has for people: `api.routes.people_parts.PeopleParts`."""
-
-    @property
-    def records(self) -> AccessRecords:
-        """The access records of vfolders."""
-
-    @property
-    def deciders(self) -> Deciders:
-        """Who decides."""
-
-    @property
-    def audit(self) -> Any:  # noqa: ANN401 - core.access.audit.AuditLog, which is loaded late
-        """The audit log of this node."""
-
-    @property
-    def subjects(self) -> Users:
-        """Users and groups."""
-
-    @property
-    def sign_ins(self) -> Any:  # noqa: ANN401 - core.access.signins.SignIns, which is loaded late
-        """The sign-ins of browsers."""
-
-    @property
-    def failures(self) -> Any:  # noqa: ANN401 - core.access.failures.FailureLimits, loaded late
-        """The limits on refused credentials."""
-
-    @property
-    def link_counts(self) -> Any:  # noqa: ANN401 - core.access.link_counts.LinkCounts, loaded late
-        """How often links were used."""
-
-    @property
-    def credentials(self) -> CallerProof:
-        """The credentials of the door."""
-
 
 #: What a caller reads who may not see a vfolder, and the one who names one that does not exist.
 _NO_VFOLDER = "There is no such vfolder."
@@ -134,9 +57,6 @@ _NO_JOB = "There is no such job."
 #: How long a door believes that a volume lacks an id which another one has (seconds), of how many.
 ABSENT_SECONDS = 0.9
 ABSENT_MAX = 10_000
-#: How long a door remembers the holders of tickets (seconds), and of how many.
-HOLDER_SECONDS = 1.0
-HOLDERS_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
 OPENINGS = frozenset({"entries.read", "link.read"})
 _LOOKS = (".read", ".list", ".own")
@@ -163,7 +83,7 @@ class AccessService:
         self._absent: dict[str, tuple[dict[str, None], float]] = {}
         #: The names of all volumes, and the nodes that they were read from.
         self._all_volumes: tuple[object, list[str]] | None = None
-        self._holders = Remembered[_Holder](HOLDER_SECONDS, HOLDERS_MAX)
+        self.holders = Holders(parts)
         self._openings = Openings(parts.audit.note)
 
     # -- Who asks ----------------------------------------------------------------------------------
@@ -214,51 +134,8 @@ class AccessService:
         )
 
     def again(self, caller: Caller) -> Caller:
-        """Return a caller as of now.
-
-        Raises:
-            Unauthenticated: its credential has ended, or it is blocked.
-        """
-        credential = caller.credential
-        check_not_ended(credential)
-        subject, facts = self._held(caller.subject, credential.kind, credential.id)
-        return structs.replace(caller, subject=subject, credential=facts or credential)
-
-    def _held(
-        self, subject: Subject, kind: str, credential: str
-    ) -> tuple[Subject, CredentialFacts | None]:
-        """Return a subject and its key as of now; None for a credential that is no key.
-
-        Raises:
-            Unauthenticated: the key has ended, or the subject is blocked.
-        """
-        if kind == "key":
-            return self._of_key(subject, credential)
-        if kind == "cookie":
-            sign_in = self.parts.sign_ins.named(subject, credential)
-            if sign_in is None:
-                raise Unauthenticated("The credential is not valid any more.", invalid=True)
-            if sign_in.made_by.kind == "key":
-                made_by, made_at = sign_in.made_by.id, sign_in.created_at
-                return self._of_key(subject, made_by, made_at)[0], sign_in.facts
-        known = self.parts.subjects.completed(subject)
-        if known.blocked:
-            raise Unauthenticated("The credential is not valid any more.", invalid=True)
-        return known, None
-
-    def _of_key(
-        self, subject: Subject, key_id: str, made_at: float = math.inf
-    ) -> tuple[Subject, CredentialFacts]:
-        """Return the user and the facts of a key that is good for what was made at that moment.
-
-        Raises:
-            Unauthenticated: it is not.
-        """
-        held = self.parts.subjects.held_key(key_id)
-        if held is None or held.user.blocked or not held.key.keeps(made_at, time.time()):
-            raise Unauthenticated("The credential is not valid any more.", invalid=True)
-        facts: CredentialFacts = held.key.facts
-        return structs.replace(held.user, kind=subject.kind), facts
+        """Return a caller as of now; see `Holders.again`."""
+        return self.holders.again(caller)
 
     def check_ticket(self, claims: PersonClaims, volume: str, vfolder: VFolderId, act: str) -> None:
         """Decide the act of a person's ticket as of now.
@@ -268,30 +145,12 @@ class AccessService:
             VFolderNotFound, AccessForbidden: the permission is gone.
         """
         rule = ACTS[act]
-        known, facts = self._holder(claims)
+        known, facts = self.holders.of_ticket(claims)
         # The ticket was issued to a credential with these scopes.
         given = CredentialFacts(kind="ticket", id=claims.cid, scopes=rule.scopes)
         caller = Caller(subject=known, credential=facts or given)
         found = FoundVFolder(self.parts.records.read(volume, vfolder))
         self.allowed(caller, rule, {"vfolder": found.resource})
-
-    def _holder(self, claims: PersonClaims) -> _Holder:
-        """Return the subject and the key of a ticket as of a moment ago; see `_held`."""
-        place = claims.sub, claims.cid, tuple(claims.groups), tuple(claims.admin_of)
-        holder = self._holders.get(place)
-        if holder is None:
-            kind, _, identity = claims.sub.partition(":")
-            subject = Subject(
-                kind="operator" if kind == "operator" else "user",
-                id=UUID(identity),
-                groups=frozenset(claims.groups),
-                admin_of=frozenset(claims.admin_of),
-            )
-            holder = self._held(subject, *claims.cid.split(":", 1))
-            self._holders.add(place, holder)
-        if holder[1] is not None:
-            check_not_ended(holder[1])
-        return holder
 
     # -- Audit -------------------------------------------------------------------------------------
     def note(self, caller: Caller, rule: AccessRule, decision: Decision, **about: Any) -> None:  # noqa: ANN401 - members of a line
@@ -586,16 +445,6 @@ def _vfolders_of(job: Job) -> list[tuple[str, VFolderId]]:
             if isinstance(text, str) and text:
                 found.append((volume, VFolderId.parse(text)))
     return found
-
-
-def check_not_ended(credential: CredentialFacts) -> None:
-    """Refuse a credential that has ended since it was proved: 401, so that its sender renews it.
-
-    Raises:
-        Unauthenticated: it has ended.
-    """
-    if credential.has_ended(time.time()):
-        raise Unauthenticated("The credential is not valid any more.", invalid=True)
 
 
 def _own_directories(subject: Subject) -> list[str]:

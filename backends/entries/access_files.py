@@ -203,8 +203,8 @@ def _along(
 ) -> Iterator[None]:
     """Have a record at both places during the block, then at `target`; at `source` if it fails.
 
-    Nobody changes or drops a record of the scope meanwhile. A kill leaves it at `source`, whoever
-    drops the other one; so the next run of the job finds it.
+    No other process changes or drops a record of the scope meanwhile. A kill leaves it at `source`,
+    whatever drops the other one; so the next run of the job finds it.
 
     Raises:
         OSError: as it came, for the caller to judge, as all of its block.

@@ -127,7 +127,7 @@ class AccessIndex:
     def scopes_with(self, volume: str, vfolder: UUID) -> list[str] | None:
         """Return the directory of the scope with the record of a vfolder; empty where none is.
 
-        None: the index of the volume was not built, so nobody knows. Costs one round trip.
+        None where the index of the volume was not built. Costs one round trip.
         """
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.sismember(COMPLETE, volume)

@@ -18,7 +18,7 @@ from redis import RedisError
 from werkzeug.test import TestResponse
 
 from api.access import KeptDecision, open_answer, openings
-from api.access.decisions import check_not_ended
+from api.access.holders import check_not_ended
 from api.access.openings import Openings
 from api.access.streams import (
     LONG_BYTES,

@@ -152,7 +152,7 @@ def test_a_new_vfolder_of_the_id_has_none_of_the_old_grants(volume: Volume) -> N
 
 @pytest.mark.parametrize("goes", [True, False])
 def test_no_new_vfolder_drops_the_record_of_one_that_moves(volume: Volume, *, goes: bool) -> None:
-    """Without its record a restored vfolder would belong to its scope, whoever owned it."""
+    """Without its record a restored vfolder would belong to its scope and not to its owner."""
     volume.write(b"one")
     if not goes:
         volume.delete()
