@@ -40,6 +40,7 @@ from vfolder_client.documents import (
 )
 from vfolder_client.folders import VFolder
 from vfolder_client.jobs import Job, Jobs
+from vfolder_client.parts import FoundEntry, Link, RemovedEntries, Snapshot
 
 __all__ = [
     "ApiKey",
@@ -49,10 +50,14 @@ __all__ = [
     "Contexts",
     "DirectoryResult",
     "Entry",
+    "FoundEntry",
     "Grant",
     "Job",
     "Jobs",
     "Keys",
+    "Link",
+    "RemovedEntries",
+    "Snapshot",
     "SyncAction",
     "SyncOptions",
     "SyncResult",

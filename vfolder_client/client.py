@@ -13,6 +13,7 @@ from vfolder_client.documents import ApiKey, VFolderInfo, in_query, moment_text
 from vfolder_client.errors import AmbiguousReference, VFolderNotFound
 from vfolder_client.folders import VFolder
 from vfolder_client.jobs import Jobs
+from vfolder_client.parts import Link, links_of_caller, revoke_link
 
 _CONFLICT, _NOT_FOUND = 409, 404
 
@@ -187,6 +188,15 @@ class Client:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         document = self.connection.json("POST", "/v1/vfolders", json=body, headers=headers)
         return self._folder(VFolderInfo.of(document))
+
+    # -- Links -------------------------------------------------------------------------------------
+    def links(self) -> Sequence[Link]:
+        """Return the links that the caller made and did not revoke, of all vfolders."""
+        return links_of_caller(self.connection)
+
+    def revoke_link(self, link_id: str) -> None:
+        """End a link: its URL is that of no link from now on."""
+        revoke_link(self.connection, link_id)
 
     def _folder(self, info: VFolderInfo) -> VFolder:
         return VFolder(self.connection, self.jobs, info.reference, info)

@@ -1,6 +1,5 @@
 """One vfolder: its entries, their content, its grants, its life."""
 
-import errno
 import io
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,14 +37,14 @@ from vfolder_client.documents import (
     moment_text,
     normal_path,
 )
-from vfolder_client.errors import EntryNotFound, EntryRefused
+from vfolder_client.errors import EntryNotFound
 from vfolder_client.jobs import Job, Jobs
+from vfolder_client.parts import EntryTrash, FoundEntry, Links, Snapshots, absence, found
 
 #: Entries of a page, directories of a request, and paths of a removal: the most of the door.
 _PAGE, DIRECTORIES_MAX, _PATHS_MAX = 5000, 1000, 10_000
 #: Requests that go side by side for one large file, and for the files of a directory.
 PARALLEL = 4
-_NOT_FOUND = 404
 _MODES = ("r", "rb", "w", "wb", "x", "xb")
 _BUFFER_BYTES = 1024 * 1024
 #: What a change does not name.
@@ -63,6 +62,9 @@ class VFolder:
         #: `ID`, or `VOLUME:ID`.
         self.reference = reference
         self._info = info
+        self.trash = EntryTrash(connection, jobs, self.route)
+        self.snapshots = Snapshots(connection, jobs, self.route)
+        self.links = Links(connection, jobs, self.route)
 
     def __repr__(self) -> str:
         """Return the reference."""
@@ -111,12 +113,8 @@ class VFolder:
         directory, cursor = normal_path(path), None
         while True:
             query = in_query(path=directory or None, limit=_PAGE, cursor=cursor)
-            try:
+            with absence():
                 page = self.connection.json("GET", f"{self.route}/entries?{query}")
-            except EntryRefused as error:
-                if error.members.get("errno") == errno.ENOENT:
-                    raise EntryNotFound(_NOT_FOUND, error.members) from error
-                raise
             for row in page["entries"]:
                 yield Entry.of(row, joined(directory, row["name"]))
             cursor = page["next"]
@@ -185,8 +183,42 @@ class VFolder:
         body = {"to": normal_path(target), "overwrite": overwrite}
         self.connection.send("PATCH", f"{self.route}/entry?{query}", json=body)
 
-    def remove(self, *paths: str, recursive: bool = False, held_seconds: int = 0) -> Job:
+    def find(
+        self,
+        path: str = "",
+        *,
+        match: str | None = None,
+        kind: str | None = None,
+        min_bytes: int | None = None,
+        max_bytes: int | None = None,
+        newer_than: datetime | str | None = None,
+        older_than: datetime | str | None = None,
+    ) -> Iterator[FoundEntry]:
+        """Yield the entries below a directory that fit, in the order of their paths.
+
+        `match` is a pattern of names as a shell has it, with `/` one of paths. The service looks;
+        a big search is a job, and of what it finds behind the first 1,000 only paths are known.
+
+        Raises:
+            EntryNotFound, EntryRefused: there is no such directory.
+            JobFailed: not all directories could be read, after what was found.
+        """
+        moments = {"newer_than": moment_text(newer_than), "older_than": moment_text(older_than)}
+        sizes = {"min_bytes": min_bytes, "max_bytes": max_bytes}
+        terms = {"path": normal_path(path) or None, "match": match, "kind": kind}
+        return found(self.connection, self.jobs, self.route, {**terms, **sizes, **moments})
+
+    def remove(
+        self,
+        *paths: str,
+        recursive: bool = False,
+        keep_seconds: float | None = None,
+        held_seconds: int = 0,
+    ) -> Job:
         """Remove entries by a job; absent ones are skipped. `wait` of the job waits for its end.
+
+        `trash.restore` with the id of the job brings them back, for 7 days or `keep_seconds`.
+        With 0 they are removed for good, which an owner may.
 
         The door holds its answer for up to `held_seconds`, so that a short job has ended by then.
 
@@ -196,7 +228,9 @@ class VFolder:
         wanted = [normal_path(one) for one in paths]
         if not wanted or len(wanted) > _PATHS_MAX or not all(wanted):
             raise ValueError(f"Name 1 to {_PATHS_MAX} entries; the root is no entry.")
-        body = {"paths": wanted, "recursive": recursive}
+        body: dict[str, Any] = {"paths": wanted, "recursive": recursive}
+        if keep_seconds is not None:
+            body["keep_seconds"] = keep_seconds
         more = {"Prefer": f"wait={held_seconds}"} if held_seconds else {}
         return self._job("POST", "/delete", more, json=body)
 
@@ -477,6 +511,40 @@ class VFolder:
     def restore(self, trash: str | None = None) -> Job:
         """Restore it from the trash, by a job; `trash` is the id of a deletion, else the newest."""
         return self._job("POST", "/restore", json={} if trash is None else {"trash": trash})
+
+    def clone(
+        self,
+        name: str,
+        *,
+        volume: str | None = None,
+        owner: str | None = None,
+        verify: str | None = None,
+    ) -> Job:
+        """Copy it to a new vfolder, by a job; `document["request"]["target"]` has the new id.
+
+        `verify` is `none`, `size` (as without it) or `checksum`.
+        """
+        given = {"name": name, "volume": volume, "owner": owner, "verify": verify}
+        body = {key: value for key, value in given.items() if value is not None}
+        return self._job("POST", "/clone", json=body)
+
+    def count(self) -> Job:
+        """Count its files and bytes, by a job."""
+        return self._job("POST", "/usage", {"Idempotency-Key": uuid.uuid4().hex})
+
+    def offer(self, to: str | None) -> VFolderInfo:
+        """Offer it to `user:<uuid>` or `group:<uuid>`, who becomes the owner by `accept`.
+
+        None takes the offer back.
+        """
+        answer = self.connection.json("POST", f"{self.route}/owner", json={"to": to})
+        self._info = VFolderInfo.of(answer)
+        return self._info
+
+    def accept(self) -> VFolderInfo:
+        """Become its owner, where it was offered to the caller or to a group of it."""
+        self._info = VFolderInfo.of(self.connection.json("POST", f"{self.route}/owner/accept"))
+        return self._info
 
     def purge(self) -> Job:
         """Remove its latest deletion for good, by a job."""

@@ -1,6 +1,6 @@
 """Jobs of the caller: look, follow to the end, cancel.
 
-Jobs begin by what is done with vfolders: `VFolder.remove`, `delete`, `restore`, `purge`.
+Jobs begin by what is done with vfolders: `VFolder.remove`, `delete`, `clone` and others.
 """
 
 import json
@@ -133,6 +133,15 @@ class Jobs:
             "events"
         ]
         return found
+
+    def report(self, job_id: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the lines of a job's report: `path` and `reason` of each entry."""
+        response = self._connection.send("GET", f"/v1/jobs/{job_id}/report", stream=True)
+        with response:
+            for text in response.iter_lines():
+                line = json.loads(text)
+                if "path" in line:
+                    yield line
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
 _MARKS = {"directory": "/", "symlink": "@"}
 _VFOLDER_COLUMNS = ("name", "volume", "permission", "owner", "used", "id")
 _ENTRY_COLUMNS = ("kind", "size", "modified", "name")
+_REMOVED_COLUMNS = ("job", "removed", "kept until", "size", "entries")
+#: Removed paths of one job that a table names.
+_PATHS_SHOWN = 3
 _RAW = click.option("-0", "raw", is_flag=True, help="Names as they are, each with a NUL behind it.")
 _CHUNK_BYTES = 1024 * 1024
 
@@ -29,7 +32,7 @@ _CHUNK_BYTES = 1024 * 1024
 @click.argument("entries", nargs=-1, type=Remote(), metavar="[NAME:PATH]...")
 @click.option("-l", "long", is_flag=True, help="Also kind, size and time of modification.")
 @click.option("-R", "recursive", is_flag=True, help="Also everything below.")
-@click.option("--trashed", is_flag=True, help="Without an entry: the vfolders in the trash.")
+@click.option("--trashed", is_flag=True, help="The trash: vfolders, or what was removed of NAME.")
 @_RAW
 @client_options
 def ls(
@@ -47,6 +50,9 @@ def ls(
         _list_vfolders(client.vfolders(trashed=True if trashed else None), output, raw=raw)
         return
     folders = Folders(client)
+    if trashed:
+        _list_removed([folders.of(one) for one in entries], output)
+        return
     shown = _EntryPrinter(output, raw=raw, long=long or output.is_wide)
     for name in entries:
         if len(entries) > 1 and not (output.is_data or raw):
@@ -128,6 +134,26 @@ def _list_vfolders(found: "Iterator[VFolder]", output: Output, *, raw: bool) -> 
         for info in infos
     ]
     output.table(_VFOLDER_COLUMNS, rows, "You see no vfolder; `vfolder folder create` makes one.")
+
+
+def _list_removed(found: "Iterable[VFolder]", output: Output) -> None:
+    removed = [one for folder in found for one in folder.trash.list()]
+    if output.is_data:
+        for one in removed:
+            output.data(one.document)
+        return
+    rows = [
+        [
+            one.id,
+            _moment(one.removed_at),
+            _moment(one.expires_at),
+            "-" if one.size_bytes is None else size_text(one.size_bytes),
+            ", ".join(one.paths[:_PATHS_SHOWN])
+            + (f" and {one.count - _PATHS_SHOWN} more" if one.count > _PATHS_SHOWN else ""),
+        ]
+        for one in removed
+    ]
+    output.table(_REMOVED_COLUMNS, rows, "Nothing that was removed can be restored.")
 
 
 @click.command()
@@ -299,6 +325,7 @@ def is_directory(folder: "VFolder", name: RemoteName) -> bool:
 @click.argument("entries", nargs=-1, required=True, type=Remote(), metavar="NAME:PATH...")
 @click.option("-r", "--recursive", is_flag=True, help="Also directories, with all that they have.")
 @click.option("-f", "--force", is_flag=True, help="Absent entries are no error.")
+@click.option("--now", is_flag=True, help="For good, past the trash; an owner may.")
 @click.option("--no-wait", is_flag=True, help="Print the ids of the jobs, and leave.")
 @client_options
 def rm(
@@ -307,10 +334,11 @@ def rm(
     entries: Sequence[RemoteName],
     recursive: bool,
     force: bool,
+    now: bool,
     no_wait: bool,
     output: Output,
 ) -> None:
-    """Remove entries for good, by a job for each vfolder."""
+    """Remove entries, by a job for each vfolder. `vfolder undo JOB` brings them back for 7 days."""
     folders = Folders(client)
     wanted: dict[str, tuple[VFolder, list[str]]] = {}
     for name in entries:
@@ -318,13 +346,20 @@ def rm(
         if _is_removable(folder, name, recursive=recursive, force=force):
             wanted.setdefault(folder.reference, (folder, []))[1].append(name.path)
     for folder, paths in wanted.values():
-        job = folder.remove(*paths, recursive=recursive, held_seconds=0 if no_wait else 1)
+        job = folder.remove(
+            *paths,
+            recursive=recursive,
+            keep_seconds=0 if now else None,
+            held_seconds=0 if no_wait else 1,
+        )
         if no_wait:
             output.data(job.document) if output.is_data else click.echo(job.id)
             continue
         ended = JobLine(output).follow(job)
         if output.is_data:
             output.data(ended.document)
+        elif ended.result.get("trash"):
+            note(f"`vfolder undo {ended.id}` brings back what was removed")
 
 
 def _is_removable(folder: "VFolder", name: RemoteName, *, recursive: bool, force: bool) -> bool:

@@ -19,7 +19,7 @@ _GRANTED = click.Choice(["ro", "rw", "rwd"])
 _GROUP_PERMISSIONS = click.Choice(["none", "ro", "rw", "rwd"])
 _GRANT_COLUMNS = ("to", "permission", "ends", "note", "source", "id")
 _KEY_COLUMNS = ("name", "scopes", "ends", "last used", "state", "id")
-_VFOLDER = click.argument("vfolder", type=Remote(), metavar="NAME")
+VFOLDER = click.argument("vfolder", type=Remote(), metavar="NAME")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AHEAD = re.compile(r"(\d{1,6})([mhdw])", re.ASCII)
 
@@ -46,7 +46,7 @@ class Until(click.ParamType[datetime]):
             self.fail(f"{value!r} is no moment. Write 12h, 7d, 2027-01-31 or RFC 3339.", param, ctx)
 
 
-_UNTIL = click.option("--until", type=Until(), help="The end: 7d from now, a date, RFC 3339.")
+UNTIL = click.option("--until", type=Until(), help="The end: 7d from now, a date, RFC 3339.")
 
 
 def folder_of(client: "Client", name: RemoteName) -> "VFolder":
@@ -61,7 +61,8 @@ def folder_of(client: "Client", name: RemoteName) -> "VFolder":
     return client.vfolder(name.vfolder)
 
 
-def _ends(moment: datetime | None) -> str:
+def ends(moment: datetime | None) -> str:
+    """Return a moment for people; a dash where there is none."""
     return "-" if moment is None else moment.isoformat(timespec="minutes").replace("+00:00", "Z")
 
 
@@ -72,7 +73,7 @@ def share() -> None:
 
 
 @share.command("list")
-@_VFOLDER
+@VFOLDER
 @client_options
 def list_grants(client: "Client", *, vfolder: RemoteName, output: Output) -> None:
     """List who shares NAME; those who do not own it see the owner and themselves."""
@@ -80,10 +81,10 @@ def list_grants(client: "Client", *, vfolder: RemoteName, output: Output) -> Non
 
 
 @share.command()
-@_VFOLDER
+@VFOLDER
 @click.argument("to", metavar="WHO")
 @click.argument("permission", type=_GRANTED)
-@_UNTIL
+@UNTIL
 @click.option("--note", "remark", default="", help="A remark for the list.")
 @client_options
 def add(
@@ -105,10 +106,10 @@ def add(
 
 
 @share.command("set")
-@_VFOLDER
+@VFOLDER
 @click.argument("grant", metavar="WHO_OR_ID")
 @click.option("--permission", type=_GRANTED)
-@_UNTIL
+@UNTIL
 @click.option("--no-end", is_flag=True, help="It has no end.")
 @click.option("--note", "remark", help="A remark for the list.")
 @client_options
@@ -135,7 +136,7 @@ def change(
 
 
 @share.command()
-@_VFOLDER
+@VFOLDER
 @click.argument("grant", metavar="WHO_OR_ID")
 @client_options
 def remove(client: "Client", *, vfolder: RemoteName, grant: str, output: Output) -> None:  # noqa: ARG001 - there is nothing to print
@@ -160,7 +161,7 @@ def _show_grants(grants: "list[Grant]", output: Output) -> None:
             output.data(one.document)
         return
     rows = [
-        [one.to, one.permission, _ends(one.expires_at), one.note, one.source, one.id]
+        [one.to, one.permission, ends(one.expires_at), one.note, one.source, one.id]
         for one in grants
     ]
     output.table(_GRANT_COLUMNS, rows, "The vfolder is shared with no one.")
@@ -249,7 +250,7 @@ def _show_secret(made: "ApiKey", output: Output) -> None:
         output.data(made.document)
         return
     click.echo(made.key)
-    note(f"This key is not shown again; its id is {made.id}, and it ends {_ends(made.expires_at)}.")
+    note(f"This key is not shown again; its id is {made.id}, and it ends {ends(made.expires_at)}.")
 
 
 def _show_keys(keys: "list[ApiKey]", now: datetime, output: Output) -> None:
@@ -261,8 +262,8 @@ def _show_keys(keys: "list[ApiKey]", now: datetime, output: Output) -> None:
         [
             one.name or "-",
             " ".join(one.scopes),
-            _ends(one.expires_at),
-            _ends(one.last_used_at),
+            ends(one.expires_at),
+            ends(one.last_used_at),
             _state(one, now),
             one.id,
         ]
@@ -280,7 +281,7 @@ def _state(one: "ApiKey", now: datetime) -> str:
 # -- VFolders --------------------------------------------------------------------------------------
 @click.group()
 def folder() -> None:
-    """VFolders as such: create, rename, delete, restore, purge. `vfolder ls` lists them."""
+    """VFolders as such: create, clone, rename, delete and others. `vfolder ls` lists them."""
 
 
 @folder.command("create")
@@ -288,7 +289,7 @@ def folder() -> None:
 @click.option("--volume", help="The volume; needed where you may use several.")
 @click.option("--group", help="The id of the group that owns it; you otherwise.")
 @click.option("--group-permission", type=_GROUP_PERMISSIONS, help="What members of GROUP may do.")
-@_UNTIL
+@UNTIL
 @client_options
 def create_folder(
     client: "Client",
@@ -312,7 +313,7 @@ def create_folder(
 
 
 @folder.command("rename")
-@_VFOLDER
+@VFOLDER
 @click.argument("name")
 @client_options
 def rename_folder(client: "Client", *, vfolder: RemoteName, name: str, output: Output) -> None:
@@ -323,12 +324,12 @@ def rename_folder(client: "Client", *, vfolder: RemoteName, name: str, output: O
 
 
 @folder.command()
-@_VFOLDER
+@VFOLDER
 @click.option("--keep", type=click.IntRange(0), help="It can be restored for so many seconds.")
 @client_options
 def delete(client: "Client", *, vfolder: RemoteName, keep: int | None, output: Output) -> None:
     """Move the vfolder to the trash. It can be restored for 7 days."""
-    _follow(folder_of(client, vfolder).delete(keep_seconds=keep), output)
+    show_end(folder_of(client, vfolder).delete(keep_seconds=keep), output)
 
 
 @folder.command()
@@ -336,7 +337,7 @@ def delete(client: "Client", *, vfolder: RemoteName, keep: int | None, output: O
 @client_options
 def restore(client: "Client", *, vfolder: str, output: Output) -> None:
     """Restore a vfolder from the trash; `vfolder ls --trashed` lists those."""
-    _follow(_trashed(client, vfolder).restore(), output)
+    show_end(_trashed(client, vfolder).restore(), output)
 
 
 @folder.command()
@@ -344,7 +345,7 @@ def restore(client: "Client", *, vfolder: str, output: Output) -> None:
 @client_options
 def purge(client: "Client", *, vfolder: str, output: Output) -> None:
     """Remove a vfolder of the trash for good."""
-    _follow(_trashed(client, vfolder).purge(), output)
+    show_end(_trashed(client, vfolder).purge(), output)
 
 
 def _trashed(client: "Client", name: str) -> "VFolder":
@@ -362,7 +363,8 @@ def _trashed(client: "Client", name: str) -> "VFolder":
     return found[0]
 
 
-def _follow(job: "Job", output: Output) -> None:
+def show_end(job: "Job", output: Output) -> None:
+    """Follow a job, and print how it ended."""
     ended = JobLine(output).follow(job)
     if output.is_data:
         output.data(ended.document)

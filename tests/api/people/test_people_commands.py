@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 from click.testing import CliRunner, Result
 
 from api.cli import main
@@ -209,6 +210,82 @@ def test_jobs_by_a_key_alone(
     assert job in jobs("list").stdout
     assert owner.word in jobs("show", job).stdout
     assert jobs("cancel", job).exit_code == 1
+
+
+def test_what_was_removed_comes_back(run: Run, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    run("cp", str(tmp_path / "a"), f"{name}:")
+    removed = run("rm", f"{name}:a")
+    (kept,) = documents(run("ls", "--trashed", name, "-o", "json"))
+    assert (kept["paths"], kept["count"]) == (["a"], 1)
+    assert f"vfolder undo {kept['id']}" in removed.stderr
+    assert run("ls", "--trashed", name).stdout.split("\t")[0] == kept["id"]
+    run("undo", kept["id"])
+    assert run("cat", f"{name}:a").stdout == "1"
+    run("undo", kept["id"], status=6)
+    run("undo", "--in", name, kept["id"], status=6)
+    run("rm", "--now", f"{name}:a")
+    assert run("ls", "--trashed", name).stdout == ""
+    run("folder", "count", name)
+    (counted,) = documents(run("jobs", "list", "-o", "json", "--verb", "usage"))[0]["jobs"]
+    run("undo", counted["id"], status=2)
+    deleted = documents(run("folder", "delete", name, "-o", "json"))[0]["id"]
+    run("undo", deleted)
+    assert run("ls", f"{name}:").stdout == ""
+
+
+def test_find(run: Run, name: str, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "a.csv").write_text("a")
+    (tree / "sub" / "b.csv").write_bytes(bytes(2048))
+    (tree / "sub" / "c.txt").touch()
+    run("cp", "-r", str(tree), f"{name}:")
+    found = run("find", name, "--match", "*.csv").stdout.splitlines()
+    assert found == ["tree/a.csv", "tree/sub/b.csv"]
+    assert run("find", f"{name}:tree/sub", "--min", "2K", "-0").stdout == "tree/sub/b.csv\0"
+    assert run("find", f"{name}:tree", "--kind", "directory").stdout == "tree/sub\n"
+    (row,) = documents(run("find", name, "--match", "a.*", "--newer", "1h", "--json"))
+    assert (row["kind"], row["size_bytes"]) == ("file", 1)
+    assert run("find", name, "--older", "1d").stdout == ""
+    assert run("find", name, "--match", "a.*", "-l").stdout.startswith("file\t1\t")
+    run("find", f"{name}:absent", status=6)
+    run("find", name, "--min", "many", status=2)
+
+
+def test_links(run: Run, name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    run("mkdir", f"{name}:d")
+    run("cp", str(tmp_path / "a"), f"{name}:d/")
+    words = ("link", "create", f"{name}:d", "--until", "2d", "--max-downloads", "3")
+    made = run(*words, "--password-stdin", input="a long secret\n")
+    url, link_id = made.stdout.strip(), documents(run("link", "list", "--json"))[0]["id"]
+    assert link_id in made.stderr
+    given = {"X-Link-Password": "a long secret"}
+    assert requests.get(f"{url}/content?path=a", headers=given, timeout=60).text == "1"
+    row = run("link", "list", name).stdout.split("\t")
+    assert (row[1], row[5]) == ("read", "yes")
+    drop = documents(run("link", "create", name, "--drop", "--max-file", "1M", "--json"))[0]
+    assert (drop["kind"], drop["max_file_bytes"]) == ("drop", 1024 * 1024)
+    run("link", "revoke", link_id)
+    wait_for(lambda: requests.get(url, timeout=60).status_code == 404)
+    assert link_id not in run("link", "list", name).stdout
+    assert link_id in run("link", "list", name, "--all").stdout
+    run("link", "revoke", link_id, status=6)
+
+
+def test_a_copy_and_a_new_owner(people: People, run: Run, name: str, tmp_path: Path) -> None:
+    run("mkdir", f"{name}:d")
+    run("folder", "clone", name, f"{name} copy")
+    wait_for(lambda: f"{name} copy" in run("ls").stdout)
+    assert run("ls", f"{name} copy:").stdout == "d\n"
+    guest = people.person()
+    theirs = runner_of(people, guest, tmp_path / "guest")
+    reference = run("folder", "offer", name, guest.word).stdout.strip()
+    theirs("folder", "accept", reference)
+    wait_for(lambda: theirs_sees(theirs, reference.partition(":")[2]))
+    run("ls", f"{reference}:", status=6)
+    theirs("snapshot", "list", reference, status=2)
 
 
 # -- Shares, keys, vfolders ------------------------------------------------------------------------
