@@ -86,10 +86,11 @@ class People:
         scopes: frozenset[Scope] = PERSON_SCOPES,
         *,
         operator: bool = False,
+        vfolders: tuple[UUID, ...] | None = None,
     ) -> str:
         table = self.settings.vfolder.access
         assert table is not None
-        request = KeyRequest(scopes=tuple(sorted(scopes)))
+        request = KeyRequest(scopes=tuple(sorted(scopes)), vfolders=vfolders)
         key, text = api_keys.new_key(request, operator=operator, table=table, now=time.time())
         self.subjects.add_key(person.id, key, table)
         return text

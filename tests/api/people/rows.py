@@ -27,6 +27,8 @@ class Row:
     headers: dict[str, str] = field(default_factory=dict)
     #: The scope of a credential that the route needs.
     scope: str = "files:read"
+    #: It makes another vfolder, which a key that is bound to vfolders never may.
+    makes: bool = False
 
 
 ROWS = (
@@ -227,6 +229,7 @@ ROWS = (
         (400,),
         {},
         scope="vfolders:manage",
+        makes=True,
     ),
     Row("GET", "/v1/jobs/{job}", "ro", (200,), scope="jobs"),
     Row("GET", "/v1/jobs/{job}/log", "ro", (200,), scope="jobs"),

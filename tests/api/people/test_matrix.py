@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
 
 from core.access import Grant, Scope
 from core.access.permissions import PERSON_SCOPES
@@ -46,7 +47,7 @@ def counted(people: People, owner: Person, vfolder: VFolderId) -> str:
 @pytest.fixture(scope="module")
 def stage(people: People) -> Stage:
     owner, stranger, revoked, narrow = (people.person() for _ in range(4))
-    ro, rw, rwd, expired, future = (people.person() for _ in range(5))
+    ro, rw, rwd, expired, future, blocked = (people.person() for _ in range(6))
     member, admin, outsider = (people.person() for _ in range(3))
     group = people.group(member, admin, admins=(admin,))
     guests = people.group(by_group := people.person())
@@ -60,11 +61,17 @@ def stage(people: People) -> Stage:
         grant_to(future.word, "rw", 3600),
         grant_to(f"group:{guests}", "rw"),
         grant_to(narrow.word, "rwd"),
+        grant_to(blocked.word, "rwd"),
     ]
     people.grant(vfolder, *grants)
     shared = people.vfolder(group, **{"a.txt": "hello"})
     people.grant(shared, grant_to(outsider.word, "ro"))
     people.revoke(revoked)
+    people.subjects.change("user", blocked.id, lambda record: structs.replace(record, blocked=True))
+    bound = {
+        name: Person(owner.id, people.new_key(owner, vfolders=(one.id,)))
+        for name, one in (("here", vfolder), ("elsewhere", shared))
+    }
     return Stage(
         people,
         vfolder,
@@ -79,7 +86,10 @@ def stage(people: People) -> Stage:
             "expired grant": (expired, "none"),
             "grant with an end": (future, "rw"),
             "grant to a group": (by_group, "rw"),
+            "key of this vfolder": (bound["here"], "bound"),
+            "key of another vfolder": (bound["elsewhere"], "none"),
             "revoked key": (revoked, "unknown"),
+            "blocked user": (blocked, "unknown"),
             "no credential": (Person(), "unknown"),
             "forged key": (Person(key=f"{owner.key[:-6]}000000"), "unknown"),
         },
@@ -106,6 +116,9 @@ def expected(row: Row, has: str) -> tuple[int, ...]:
         return row.allowed
     if has == "none":
         return (404,)
+    if has == "bound" and row.makes:
+        return (403,)
+    has = "owner" if has == "bound" else has
     if row.least == "named":
         return (403,)
     return row.allowed if ORDER.index(has) >= ORDER.index(row.least) else (403,)
