@@ -82,8 +82,9 @@ class LinkVisit:
     link: Link
     caller: Caller
     decision: Decision
-    #: Names the visitor: its visit by cookie, else its address.
+    #: Names the visitor: its visit by cookie, else its address, which others may have, too.
     visitor: str
+    has_cookie: bool
 
 
 class LinkVisits:
@@ -169,8 +170,8 @@ class LinkVisits:
     ) -> LinkVisit:
         caller = self.visitor_of(found, link, address, request.request_id or "")
         decision = self._decide(found, link, caller)
-        visitor = self._visit_of(link, request) or f"at {address}"
-        return LinkVisit(found, link, caller, decision, visitor)
+        own = self._visit_of(link, request)
+        return LinkVisit(found, link, caller, decision, own or f"at {address}", bool(own))
 
     def _decide(self, found: FoundVFolder, link: Link, caller: Caller) -> Decision:
         """Return the decision about a visitor, which is yes.
@@ -260,13 +261,16 @@ class LinkVisits:
     def begin(self, visit: LinkVisit, password: str) -> tuple[str, str]:
         """Return name and text of the cookie that a right password buys for `VISIT_SECONDS`.
 
+        A visitor that has a cookie goes on with its visit.
+
         Raises:
             LinkPasswordNeeded: the password is wrong.
             Throttled: too many were.
         """
         self._prove(visit.link, password, visit.caller.address)
         ends = int(time.time()) + VISIT_SECONDS
-        value = f"{secrets.token_urlsafe(_VISIT_BYTES)}.{ends}"
+        own = self._visit_of(visit.link, this_request()) or secrets.token_urlsafe(_VISIT_BYTES)
+        value = f"{own}.{ends}"
         return f"{_COOKIE}{visit.link.id}", f"{value}.{self._mac(visit.link, value)}"
 
     def check_password(self, visit: LinkVisit) -> None:

@@ -1,7 +1,7 @@
 """Records and leases of uploads in Redis. Knows no file system and no HTTP."""
 
 from core.uploads.places import OpenUpload, UploadPlaces
-from core.uploads.store import UPLOAD_TTL_SECONDS, UploadStore
+from core.uploads.store import LINK_SESSION, UPLOAD_TTL_SECONDS, UploadStore
 from core.uploads.upload import (
     LeaseRequest,
     OffsetMismatch,
@@ -17,6 +17,7 @@ from core.uploads.upload import (
 )
 
 __all__ = [
+    "LINK_SESSION",
     "UPLOAD_TTL_SECONDS",
     "LeaseRequest",
     "OffsetMismatch",

@@ -130,6 +130,8 @@ return 0
 #: ARGV: the record, its TTL, the id, announced bytes, TTL of the places, whether scope and node
 #: count it, whether its ticket does; the bounds of a ticket, of its bytes, of a scope and of a
 #: node; whether the list of its vfolder has it.
+#: Begins the session of a visitor's uploads, `link:<link>:<visit>`; no ticket has such a session.
+LINK_SESSION = "link:"
 _CREATE = """
 local known = redis.call('GET', KEYS[3])
 if known == ARGV[1] then return 'made' end
@@ -456,7 +458,12 @@ def place_keys(upload: Upload) -> list[str]:
 
 
 def session_key(session: str) -> str:
-    """Return the key of the list of the open uploads of a session: of a ticket, or a person."""
+    """Return the key of the list of the open uploads of a ticket, a person or a link.
+
+    The visits of one link have one list, so that many visits open no more than one.
+    """
+    if session.startswith(LINK_SESSION):
+        session = session.rpartition(":")[0]
     return f"tus.upload.open.ticket:{session}"
 
 

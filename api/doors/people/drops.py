@@ -1,7 +1,8 @@
 """Routes by which visitors of a link send files: tus 1.0.0, into one directory, over nothing.
 
-A visitor sees what it sent in this visit and nothing else. The name of its file is kept, and gets
-` (2)` where another file has it. The bytes count for the quota scope of the vfolder.
+A visitor sees what it sent in this visit and nothing else; the cookie of the visit proves it. The
+name of its file is kept, and gets ` (2)` where another file has it. The bytes count for the quota
+scope of the vfolder.
 """
 
 import posixpath
@@ -36,12 +37,10 @@ from core.errors import (
     Throttled,
 )
 from core.names import VFolderPath
-from core.uploads import UploadNotFound
+from core.uploads import LINK_SESSION, UploadNotFound
 
 blueprint = Resource("drops", __name__, description="Files that visitors send.")
 
-#: Begins the session of a visitor's uploads, before the link and the visit.
-_SESSION = "link:"
 #: So many names are tried for one file: `a.txt`, `a (2).txt` …
 NAMES_MAX = 1000
 _NO_LINK = "There is no such link, or it has ended."
@@ -75,9 +74,13 @@ _ONE = "/s/<token>/uploads/<upload_id>"
     ),
 )
 def list_sent_files(token: str) -> Response:
-    """List what the visitor has sent in this visit."""
+    """List what the visitor has sent in this visit; nothing without the cookie of a visit.
+
+    Several visitors may have one address, and none of them sees what another one sent.
+    """
     visit = visit_to_send(token)
-    found = current_door().link_visits.counts.sent_by(visit.link.id, visit.visitor)
+    counts = current_door().link_visits.counts
+    found = counts.sent_by(visit.link.id, visit.visitor) if visit.has_cookie else []
     return private(answer({"sent": [{"name": name, "size_bytes": size} for name, size in found]}))
 
 
@@ -287,7 +290,7 @@ def _session(
         vfid=str(visit.found.vfolder),
         relpath=str(target),
         size=_file_limit(visit),
-        session=f"{_SESSION}{visit.link.id}:{visitor}",
+        session=f"{LINK_SESSION}{visit.link.id}:{visitor}",
         exp=0,
     )
     again = partial(current_door().link_visits.decide_again, visit)

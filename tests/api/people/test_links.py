@@ -235,9 +235,9 @@ def send(people: People, link: str, name: str, data: bytes, **headers: str) -> r
     return people.call(None, "PATCH", begun.headers["Location"], headers=piece, data=data)
 
 
-def another_visit(people: People, link: str) -> str:
+def another_visit(people: People, link: str, **headers: str) -> str:
     """The cookie of a new visit, which the connections of the test do not keep."""
-    begun = requests.post(people.door.url + link, json={}, timeout=60)
+    begun = requests.post(people.door.url + link, json={}, headers=headers, timeout=60)
     assert begun.status_code == 204
     return begun.headers["Set-Cookie"].partition(";")[0]
 
@@ -249,26 +249,32 @@ def test_a_visitor_sends_files_and_sees_no_others(people: People) -> None:
     assert get(people, link).json()["name"] is None
     for end in ("entries", "content?path=a.txt"):
         assert get(people, f"{link}/{end}").status_code == 404
-    assert send(people, link, "new.bin", b"12345").status_code == 204
+    own = {"Cookie": another_visit(people, link)}
+    assert send(people, link, "new.bin", b"12345", **own).status_code == 204
     assert (inside / "new.bin").read_bytes() == b"12345"
     # A name that is taken gets a number; nothing is replaced.
-    assert send(people, link, "a.txt", b"mine").status_code == 204
-    assert send(people, link, "a.txt", b"mine too").status_code == 204
-    assert send(people, link, "empty", b"").status_code == 201
+    assert send(people, link, "a.txt", b"mine", **own).status_code == 204
+    assert send(people, link, "a.txt", b"mine too", **own).status_code == 204
+    assert send(people, link, "empty", b"", **own).status_code == 201
     assert (inside / "a.txt").read_text() == "hello, world"
     assert (inside / "a (2).txt").read_bytes() == b"mine"
     assert (inside / "a (3).txt").read_bytes() == b"mine too"
-    sent = get(people, f"{link}/uploads").json()["sent"]
+    sent = get(people, f"{link}/uploads", headers=own).json()["sent"]
     names = ["new.bin", "a (2).txt", "a (3).txt", "empty"]
     assert [one["name"] for one in sent] == names
-    # Another visit sees none of them.
-    cookie = another_visit(people, link)
-    other = {"Cookie": cookie}
-    assert get(people, f"{link}/uploads", headers=other).json()["sent"] == []
+    # Another visit from the same address sees none of them, and no visit sees nothing.
+    other = {"Cookie": another_visit(people, link)}
+    assert send(people, link, "without a visit", b"1").status_code == 204
+    for headers in (other, {}):
+        assert get(people, f"{link}/uploads", headers=headers).json()["sent"] == []
     assert send(people, link, "theirs", b"1", **other).status_code == 204
     assert [
         one["name"] for one in get(people, f"{link}/uploads", headers=other).json()["sent"]
     ] == ["theirs"]
+    # A visit goes on with a new cookie.
+    longer = {"Cookie": another_visit(people, link, **own)}
+    sent = get(people, f"{link}/uploads", headers=longer).json()["sent"]
+    assert [one["name"] for one in sent] == names
 
 
 def test_what_a_visitor_may_not_send(people: People) -> None:

@@ -74,6 +74,17 @@ def uploads(valkey: Valkey, tmp_path: Path) -> Iterator[Uploads]:
     made.client.close()
 
 
+def test_the_visits_of_a_link_open_no_more_than_one(uploads: Uploads) -> None:
+    store = uploads.store(per_ticket=2)
+    opened = [uploads.open(store, f"link:one:{visit}") for visit in ("a", "b")]
+    with pytest.raises(TooManyUploads) as refused:
+        uploads.open(store, "link:one:c")
+    assert refused.value.facts["bound"] == "ticket"
+    uploads.open(store, "link:other:a")
+    uploads.finish(store, opened[0])
+    uploads.open(store, "link:one:c")
+
+
 @pytest.mark.parametrize(
     ("bound", "bounds"),
     [
