@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
@@ -57,9 +57,19 @@ _NO_JOB = "There is no such job."
 #: How long a door believes that a volume lacks an id which another one has (seconds), of how many.
 ABSENT_SECONDS = 0.9
 ABSENT_MAX = 10_000
+#: Most decisions that a process keeps.
+DECISIONS_MAX = 10_000
 #: Acts whose allowed openings are in the audit log, and the ends of those that are mere looks.
 OPENINGS = frozenset({"entries.read", "link.read"})
 _LOOKS = (".read", ".list", ".own")
+
+
+class _KeptDecision(NamedTuple):
+    """A decision that is yes, its end (seconds of the epoch), and what keeps its place its own."""
+
+    decision: Decision
+    ends: float | None
+    basis: tuple[object, ...]
 
 
 class AccessService:
@@ -84,6 +94,8 @@ class AccessService:
         #: The names of all volumes, and the nodes that they were read from.
         self._all_volumes: tuple[object, list[str]] | None = None
         self.holders = Holders(parts)
+        #: By the identities of what they rest on, which live as long as they.
+        self._decisions: dict[tuple[int, int, int, str], _KeptDecision] = {}
         self._openings = Openings(parts.audit.note)
 
     # -- Who asks ----------------------------------------------------------------------------------
@@ -323,11 +335,26 @@ class AccessService:
     ) -> list[tuple[FoundVFolder, Decision]]:
         """Return those that the caller sees; of an act with two ends, the first need counts."""
         first = rule if len(rule.needs) == 1 else structs.replace(rule, needs=rule.needs[:1])
-        decided = [
-            (one, self.deciders.decide_rule(caller, first, {_role(rule): one.resource}))
-            for one in found
-        ]
+        decided = [(one, self._decided(caller, first, one)) for one in found]
         return [seen for seen in decided if not seen[1].hidden]
+
+    def _decided(self, caller: Caller, rule: AccessRule, found: FoundVFolder) -> Decision:
+        """Decide an act about one vfolder; a yes is kept while all that it rests on is the same.
+
+        The cache of records and that of credentials give the same objects until they look again.
+        """
+        subject, credential, known = caller.subject, caller.credential, found.known
+        place = id(subject), id(credential), id(known), rule.name
+        kept = self._decisions.get(place)
+        if kept is not None and (kept.ends is None or time.time() < kept.ends):
+            return kept.decision
+        decision = self.deciders.decide_rule(caller, rule, {_role(rule): found.resource})
+        if decision.allowed and self._table.decider == "local" and not found.trash:
+            if len(self._decisions) >= DECISIONS_MAX:
+                self._decisions.clear()
+            basis = subject, credential, known
+            self._decisions[place] = _KeptDecision(decision, decision.expires_at, basis)
+        return decision
 
     def volumes(self) -> list[str]:
         """Return the names of all volumes of the cluster."""

@@ -5,7 +5,8 @@ from uuid import UUID, uuid4
 from msgspec import structs
 
 from core.access import records
-from tests.api.people.conftest import People
+from core.names import VFolderId
+from tests.api.people.conftest import People, grant_to
 from tests.support.node import wait_for
 
 
@@ -59,3 +60,23 @@ def test_a_record_that_was_put_back_gives_nothing_in_lists_either(people: People
     listed = people.call(owner, "GET", "/v1/vfolders").json()["vfolders"]
     assert [(one["id"], one["shared_with"]) for one in listed] == [(vfolder, 0)]
     assert people.call(other, "GET", "/v1/vfolders").json()["vfolders"] == []
+
+
+def test_a_decision_is_kept_no_longer_than_what_it_rests_on(people: People) -> None:
+    """A process keeps a yes, but neither beyond the end of a grant nor beyond its revocation."""
+    owner, other = people.person(), people.person()
+    ending, revoked = people.vfolder(owner, a="1"), people.vfolder(owner, a="1")
+    people.grant(ending, grant_to(other.word, "ro", ends_in=2.5))
+    path = f"/v1/vfolders/{revoked.id}"
+    grant = {"to": other.word, "permission": "ro"}
+    made = people.call(owner, "POST", f"{path}/grants", grant).json()
+
+    def read(vfolder: VFolderId) -> int:
+        found = people.call(other, "GET", f"/v1/vfolders/{vfolder.id}/content?path=a")
+        return found.status_code
+
+    for vfolder in (ending, revoked):
+        assert [read(vfolder) for _ in range(3)] == [200] * 3
+    assert people.call(owner, "DELETE", f"{path}/grants/{made['id']}").status_code == 204
+    assert read(revoked) == 404
+    wait_for(lambda: read(ending) == 404, 60)
