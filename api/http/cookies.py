@@ -5,6 +5,8 @@ is called by plain http on loopback, browsers take no such cookie; there it is `
 
 With a cookie every change needs the header `X-VFolder: 1`, which no form can send, and an `Origin`
 that is the door's own or one of `[vfolder.access] origins`.
+
+A sign-in at an issuer has a cookie of its own until the browser comes back; it proves no caller.
 """
 
 from ipaddress import ip_address
@@ -17,6 +19,8 @@ from core.errors import AccessForbidden, InvalidParameters
 from core.settings import Settings
 
 SECURE_NAME, PLAIN_NAME = "__Host-vfolder", "vfolder"
+#: A sign-in at an issuer that has begun; the rest of the name is of that flow.
+_FLOW = "-oidc-"
 HEADER = "X-VFolder"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -28,9 +32,10 @@ class SignInCookies:
         table = settings.vfolder.access
         self._proxies = settings.vfolder.doors.trusted_proxies
         self._origins = frozenset(table.origins if table else ())
-        url = urlsplit(settings.vfolder.doors.client_url)
-        if url.netloc:
-            self._origins |= {f"{url.scheme}://{url.netloc}"}
+        for text in (settings.vfolder.doors.client_url, table.sign_in_url if table else ""):
+            url = urlsplit(text)
+            if url.netloc:
+                self._origins |= {f"{url.scheme}://{url.netloc}"}
 
     def text(self, request: RequestContext) -> str | None:
         """Return the text of a request's cookie; None when it has none.
@@ -83,6 +88,39 @@ class SignInCookies:
             self._name(request), path="/", secure=secure, httponly=True, samesite="Strict"
         )
 
+    # -- Sign-ins at issuers that have begun -------------------------------------------------------
+    def flow(self, request: RequestContext, name: str) -> str:
+        """Return the text of the flow of this name; empty when the browser has none."""
+        return request.cookies.get(self._name(request) + _FLOW + name, "")
+
+    def set_flow(
+        self, response: Response, request: RequestContext, name: str, text: str, seconds: float
+    ) -> None:
+        """Give a browser a flow, which it sends when it comes back from the issuer.
+
+        SameSite=Strict would keep it back there: the way to us begins at another site.
+        """
+        response.set_cookie(
+            self._name(request) + _FLOW + name,
+            text,
+            max_age=int(seconds),
+            secure=self._scheme(request) == "https",
+            httponly=True,
+            samesite="Lax",
+            path="/",
+        )
+
+    def forget_flow(self, response: Response, request: RequestContext, name: str) -> None:
+        """Let a browser drop a flow."""
+        response.delete_cookie(
+            self._name(request) + _FLOW + name,
+            path="/",
+            secure=self._scheme(request) == "https",
+            httponly=True,
+            samesite="Lax",
+        )
+
+    # -- Origins and schemes -----------------------------------------------------------------------
     def _check(self, request: RequestContext) -> None:
         if request.headers.get(HEADER) != "1":
             raise AccessForbidden(f"With a cookie, a change needs the header {HEADER}: 1.")

@@ -23,7 +23,7 @@ from core.access import PERSON_SCOPES, Caller, CredentialFacts, Subject
 from core.access import keys as api_keys
 from core.access.audit import AuditEntry, AuditLog
 from core.access.failures import FailureLimits
-from core.access.issuers import CredentialRefused, Issuers
+from core.access.issuers import CredentialRefused, Issuers, VerifiedToken
 from core.access.keys import HeldKey
 from core.access.signins import SignIns
 from core.errors import Unauthenticated
@@ -76,7 +76,7 @@ class Credentials:
     ) -> None:
         """Check against `people` and `issuers`; trust the addresses of so many `proxies`."""
         self._people = people
-        self._issuers = issuers
+        self.issuers = issuers
         self._limits = limits
         self._audit = audit
         self._sign_ins = sign_ins
@@ -110,23 +110,52 @@ class Credentials:
         if text is None:
             raise Unauthenticated("Send an API key or a token: `Authorization: Bearer …`.")
         proof = self._proof(kind, text, address, request)
-        return Caller(
-            subject=proof.subject,
-            credential=proof.credential,
-            address=address,
-            request_id=request.request_id or "",
-        )
+        return _caller(proof, address, request)
+
+    def caller_by(
+        self, request: RequestContext, secret: str, verified: Callable[[], VerifiedToken]
+    ) -> Caller:
+        """Return who signs in at an issuer: who the token is of that `verified` returns.
+
+        `secret` is what the browser brought from there; failures are counted for it.
+
+        Raises:
+            As `caller`, and as `verified`; its CredentialRefused is counted and noted.
+        """
+        address = caller_address(request.environ, self._proxies)
+
+        def prove() -> tuple[Subject, CredentialFacts]:
+            return self._held_by(verified())
+
+        proof = self._proved("token", _digest(secret), address, request, prove)
+        return _caller(proof, address, request)
 
     def _proof(self, kind: ProvedKind, text: str, address: str, request: RequestContext) -> Proof:
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-        where = "" if is_by_unknown_proxy(request.environ, self._proxies) else address
-        place = kind, digest, address, where
+        digest = _digest(text)
+        place = kind, digest, address, self._where(address, request)
         if (known := self._remembered.get(place)) is not None:
             return known
         name = text[: len(api_keys.PREFIX) + api_keys.ID_DIGITS] if kind == "key" else digest
+
+        def prove() -> tuple[Subject, CredentialFacts]:
+            return self._provers[kind](text, address)
+
+        proof = self._proved(kind, name, address, request, prove)
+        self._remembered.add(place, proof)
+        return proof
+
+    def _proved(
+        self,
+        kind: ProvedKind,
+        name: str,
+        address: str,
+        request: RequestContext,
+        prove: Callable[[], tuple[Subject, CredentialFacts]],
+    ) -> Proof:
+        """Return a proof by `prove`; failures are counted for the `name` of what is proved."""
         failed_before = self._limits.check(address, name)
         try:
-            subject, facts = self._provers[kind](text, address)
+            subject, facts = prove()
         except CredentialRefused as error:
             self._limits.failed(address, name, genuine=error.genuine)
             self._note_refusal(kind, error, address, request.request_id or "")
@@ -134,12 +163,14 @@ class Credentials:
             raise Unauthenticated(text, invalid=True) from None
         if failed_before:
             self._limits.succeeded(address, name)
-        proof = Proof(self._placed(subject, where), facts)
-        if proof.subject.kind != "operator":
+        subject = self._placed(subject, self._where(address, request))
+        if subject.kind != "operator":
             facts = structs.replace(facts, scopes=facts.scopes & PERSON_SCOPES)
-            proof = structs.replace(proof, credential=facts)
-        self._remembered.add(place, proof)
-        return proof
+        return Proof(subject, facts)
+
+    def _where(self, address: str, request: RequestContext) -> str:
+        """Return the address of a caller; empty where it proves nothing about the caller."""
+        return "" if is_by_unknown_proxy(request.environ, self._proxies) else address
 
     def _key(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:
         given = api_keys.parsed(text)
@@ -151,7 +182,9 @@ class Credentials:
         return _holder(held), key.facts
 
     def _token(self, text: str, address: str) -> tuple[Subject, CredentialFacts]:  # noqa: ARG002 - as `_key`
-        found = self._issuers.verified(text)
+        return self._held_by(self.issuers.verified(text))
+
+    def _held_by(self, found: VerifiedToken) -> tuple[Subject, CredentialFacts]:
         subject = self._people.completed(found.subject)
         if subject.blocked:
             raise CredentialRefused("blocked", found.credential.id, genuine=True)
@@ -235,6 +268,19 @@ def is_by_unknown_proxy(environ: dict[str, Any], proxies: int) -> bool:
     Then the address is the proxy's, often this machine's. It proves nothing about the caller.
     """
     return proxies <= 0 and "HTTP_X_FORWARDED_FOR" in environ
+
+
+def _caller(proof: Proof, address: str, request: RequestContext) -> Caller:
+    return Caller(
+        subject=proof.subject,
+        credential=proof.credential,
+        address=address,
+        request_id=request.request_id or "",
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _holder(held: HeldKey) -> Subject:

@@ -15,6 +15,7 @@ from core.access.audit import AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import Issuers
 from core.access.link_counts import LinkCounts
+from core.access.oidc import OidcClients
 from core.access.signins import SignIns
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
@@ -79,6 +80,13 @@ class PeopleParts:
     def link_counts(self) -> LinkCounts:
         """How often links were used."""
         return LinkCounts(self._client)
+
+    @cached_property
+    def oidc(self) -> OidcClients:
+        """This service as a client of issuers, for sign-ins of browsers."""
+        settings = self._settings
+        url = settings.vfolder.doors.client_url
+        return OidcClients(self._table, settings.directory, url, settings.seal_secrets)
 
     @cached_property
     def credentials(self) -> Credentials:

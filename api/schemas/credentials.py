@@ -147,6 +147,26 @@ class SignInList(ma.Schema):
     sign_ins = fields.List(fields.Nested(SignInDocument))
 
 
+class SignInMethod(ma.Schema):
+    """One way to sign in."""
+
+    kind = fields.String(
+        validate=validate.OneOf(["key", "token", "oidc"]),
+        metadata={"description": "`key` and `token`: `POST /v1/signin`. `oidc`: go to `url`."},
+    )
+    name = fields.String(metadata={"description": "`oidc`: the issuer."})
+    label = fields.String(metadata={"description": "`oidc`: the issuer as people read it."})
+    url = fields.String(
+        metadata={"description": "`oidc`: where the browser goes; add `?to=` and a path."}
+    )
+
+
+class SignInMethods(ma.Schema):
+    """The ways to sign in, in the order of the settings."""
+
+    methods = fields.List(fields.Nested(SignInMethod))
+
+
 # -- Audit -----------------------------------------------------------------------------------------
 class AuditPage(ma.Schema):
     """Lines of the audit log, as they are in its files."""

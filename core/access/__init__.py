@@ -1,7 +1,7 @@
 """Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
 
-Modules that need `audit`, `failures`, `issuers`, `keys`, `link_counts` or `signins` import them by
-name: they load libraries that most processes do not need.
+Modules that need `audit`, `failures`, `issuers`, `keys`, `link_counts`, `oidc` or `signins` import
+them by name: they load libraries that most processes do not need.
 """
 
 from core.access import links, records, tickets
@@ -110,6 +110,7 @@ __all__ = [
     "keys",
     "link_counts",
     "links",
+    "oidc",
     "read",
     "record_key",
     "records",

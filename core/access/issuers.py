@@ -8,6 +8,7 @@ it. A user or group that is no UUID gets UUID version 5 of the issuer and the te
 import base64
 import binascii
 import hashlib
+import hmac
 import re
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,25 @@ class Issuers:
             CredentialRefused: the token is not valid.
             AccessUnavailable: the keys of its issuer cannot be had now.
         """
-        if len(token) > TOKEN_MAX_BYTES or not token.isascii():
-            raise CredentialRefused("malformed")
-        parts = token.split(".")
-        if len(parts) != _PARTS or len(parts[0]) > HEADER_MAX_BYTES:
-            raise CredentialRefused("malformed")
-        header, claims = _object(parts[0]), _object(parts[1])
+        header, claims = _unproved(token)
         name = claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:
             raise CredentialRefused("issuer")
         return issuer.verified(token, header)
+
+    def verified_id_token(self, issuer: str, token: str, nonce: str) -> VerifiedToken:
+        """Return what an ID token says that this service asked its issuer for.
+
+        It is for the client at the issuer, and has the nonce of the browser (OpenID Connect Core
+        1.0 §3.1.3.7).
+
+        Raises:
+            CredentialRefused: the token is not valid, or was made for another sign-in.
+            AccessUnavailable: the keys of its issuer cannot be had now.
+        """
+        header, _ = _unproved(token)
+        return self._issuers[issuer].verified_id_token(token, header, nonce)
 
 
 class TokenIssuer:
@@ -93,15 +102,33 @@ class TokenIssuer:
 
     def verified(self, token: str, header: dict[str, Any]) -> VerifiedToken:
         """Return what a token of this issuer says; `header` is that of the token."""
+        return self._meaning(token, self._checked(token, header, self._table.audience))
+
+    def verified_id_token(self, token: str, header: dict[str, Any], nonce: str) -> VerifiedToken:
+        """Return what an ID token says; see `Issuers`."""
+        client = self._table.client_id
+        claims = self._checked(token, header, client)
+        if claims.get("azp", client) != client or (
+            isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and "azp" not in claims
+        ):
+            raise CredentialRefused("audience")
+        given = claims.get("nonce")
+        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), nonce.encode()):
+            raise CredentialRefused("nonce")
+        return self._meaning(token, claims)
+
+    def _checked(self, token: str, header: dict[str, Any], audience: str) -> dict[str, Any]:
+        """Return the claims of a token that is signed, live, and for this audience."""
         algorithm = header.get("alg")
         if algorithm not in self._table.algorithms:
             raise CredentialRefused("algorithm")
         if any(name in header for name in _REFUSED_PARAMETERS):
             raise CredentialRefused("header")
-        claims = self._claims(token, str(algorithm), self._key(header, str(algorithm)))
+        key = self._key(header, str(algorithm))
+        claims = self._claims(token, str(algorithm), key, audience)
         if claims["exp"] - claims["iat"] > self._table.max_lifetime:
             raise CredentialRefused("lifetime")
-        return self._meaning(token, claims)
+        return claims
 
     def _key(self, header: dict[str, Any], algorithm: str) -> PublicKey | str:
         if self._keys is None:
@@ -114,7 +141,9 @@ class TokenIssuer:
             raise CredentialRefused("key")
         return key
 
-    def _claims(self, token: str, algorithm: str, key: PublicKey | str) -> dict[str, Any]:
+    def _claims(
+        self, token: str, algorithm: str, key: PublicKey | str, audience: str
+    ) -> dict[str, Any]:
         """Return the claims after signature, times, issuer and audience were checked."""
         table = self._table
         try:
@@ -122,7 +151,7 @@ class TokenIssuer:
                 token,
                 key,
                 algorithms=[algorithm],
-                audience=table.audience,
+                audience=audience,
                 issuer=table.issuer,
                 leeway=table.leeway,
                 options={"require": _REQUIRED},
@@ -135,8 +164,8 @@ class TokenIssuer:
             raise CredentialRefused("malformed") from None
         if not all(type(claims[name]) in (int, float) for name in ("exp", "iat")):
             raise CredentialRefused("claims")
-        audience = claims["aud"]
-        if TICKET_AUDIENCE in (audience if isinstance(audience, list) else [audience]):
+        given = claims["aud"]
+        if TICKET_AUDIENCE in (given if isinstance(given, list) else [given]):
             raise CredentialRefused("audience")
         return claims
 
@@ -187,6 +216,16 @@ _REASONS: dict[type[Exception], str] = {
     jwt.InvalidAlgorithmError: "algorithm",
     jwt.InvalidIssuedAtError: "claims",
 }
+
+
+def _unproved(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims of a token, which nothing has proved yet."""
+    if len(token) > TOKEN_MAX_BYTES or not token.isascii():
+        raise CredentialRefused("malformed")
+    parts = token.split(".")
+    if len(parts) != _PARTS or len(parts[0]) > HEADER_MAX_BYTES:
+        raise CredentialRefused("malformed")
+    return _object(parts[0]), _object(parts[1])
 
 
 def _object(part: str) -> dict[str, Any]:

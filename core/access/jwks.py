@@ -12,17 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import urllib3
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
+from core.access.issuer_http import ANSWER_MAX_BYTES, CALL_ERRORS, FETCH_SECONDS, IssuerHttp
 from core.errors import AccessUnavailable
 from core.settings import IssuerTable
 from core.telemetry import logger
@@ -35,17 +36,12 @@ STALE_SECONDS = 86_400.0
 #: After an attempt for an unknown `kid`, and after one that failed, the next waits (seconds).
 UNKNOWN_PAUSE_SECONDS = 60.0
 FAILED_PAUSE_SECONDS = 10.0
-#: Longest time of a call, and most bytes of its answer.
-FETCH_SECONDS = 5.0
-ANSWER_MAX_BYTES = 256 * 1024
 #: More keys than any issuer has; the rest is ignored.
 KEYS_MAX = 100
 #: Shorter RSA keys are ignored (NIST SP 800-131A; bits).
 RSA_MIN_BITS = 2048
 #: What a key must say of itself to fit an algorithm: `kty` and `crv` (RFC 7518 §6, RFC 8037 §2).
 _FITTING = {"RS256": ("RSA", None), "ES256": ("EC", "P-256"), "EdDSA": ("OKP", "Ed25519")}
-_READ_BYTES = 64 * 1024
-_OK = 200
 _log = logger(__name__)
 
 Keys = dict[tuple[str, str], PublicKey]
@@ -110,7 +106,7 @@ class JWKSet:
             self._asked_at = self._clock()
             self._keys = _keys_of(self._source.read(), self._table.algorithms)
             self._found_at, self._failed = self._clock(), False
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        except CALL_ERRORS as error:
             self._failed = True
             _log.warning("keys of issuer not read", issuer=self._table.issuer, reason=str(error))
         finally:
@@ -122,10 +118,7 @@ class _Url:
 
     def __init__(self, table: IssuerTable, directory: Path) -> None:
         self._url = table.jwks_url or ""
-        authority: dict[str, Any] = {}
-        if table.jwks_ca:
-            authority["ca_certs"] = str(directory / table.jwks_ca)
-        self._pool = urllib3.PoolManager(maxsize=1, retries=False, **authority)
+        self._http = IssuerHttp(directory / table.jwks_ca if table.jwks_ca else None)
 
     def changed(self) -> bool:
         return False
@@ -137,31 +130,10 @@ class _Url:
             ValueError: it is too long, has another status, or took too long.
             urllib3.exceptions.HTTPError, OSError: there is none.
         """
-        end = time.monotonic() + FETCH_SECONDS
-        timeout = urllib3.Timeout(connect=FETCH_SECONDS, read=FETCH_SECONDS)
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        response = self._pool.request(
-            "GET",
-            self._url,
-            headers=headers,
-            redirect=False,
-            preload_content=False,
-            timeout=timeout,
-        )
-        try:
-            if response.status != _OK:
-                raise ValueError(f"status {response.status}")
-            text = bytearray()
-            while part := response.read1(_READ_BYTES):
-                text += part
-                if len(text) > ANSWER_MAX_BYTES:
-                    raise ValueError(f"more than {ANSWER_MAX_BYTES} bytes")
-                if time.monotonic() > end:
-                    raise ValueError(f"not complete after {FETCH_SECONDS:g} s")
-            return bytes(text)
-        finally:
-            # A connection with bytes that are still to come is of no use to the next call.
-            response.close()
+        status, body = self._http.call("GET", self._url)
+        if status != HTTPStatus.OK:
+            raise ValueError(f"status {status}")
+        return body
 
 
 class _File:

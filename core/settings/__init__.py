@@ -1,6 +1,12 @@
 """All configuration, typed; only this package reads the environment. Knows no job, no storage."""
 
-from core.settings.access import TICKET_AUDIENCE, AccessTable, CalloutTable, IssuerTable
+from core.settings.access import (
+    TICKET_AUDIENCE,
+    AccessTable,
+    CalloutTable,
+    IssuerTable,
+    check_url,
+)
 from core.settings.artifacts import (
     ArtifactRegistryTable,
     ArtifactStorageTable,
@@ -50,6 +56,7 @@ __all__ = [
     "VfsStorageTable",
     "VolumeTable",
     "address",
+    "check_url",
     "effective",
     "find",
     "keys_of",

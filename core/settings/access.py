@@ -5,6 +5,7 @@ name ends in `-days`. `secret-file` and `token-file` name files that have the va
 `token`; the start reads them.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -28,7 +29,9 @@ CALLOUT_SECONDS_MAX = 30.0
 #: Longest time that clocks may differ (seconds).
 LEEWAY_SECONDS_MAX = 300.0
 #: Keys of the file that name a file with the value of another key, by table.
-_VALUE_FILES = {"issuer": "secret", "callout": "token"}
+_VALUE_FILES = (("issuer", "secret"), ("issuer", "client-secret"), ("callout", "token"))
+#: An issuer in a URL.
+_ISSUER_NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 Network = IPv4Network | IPv6Network
 
@@ -60,6 +63,17 @@ class IssuerTable(Table, frozen=True):
     leeway: float = 30.0
     #: A token that lives longer, from `iat` to `exp`, is refused.
     max_lifetime: float = 3600.0
+    #: This service as a client of the issuer: browsers sign in there (OpenID Connect).
+    client_id: str = ""
+    #: The secret of the client; None is a public client, which PKCE protects alone.
+    client_secret: str | None = None
+    #: The issuer in the URL of its sign-in, and as people read it.
+    name: str = ""
+    label: str = ""
+    #: What the client asks for; `openid` is one of them.
+    client_scope: str = "openid profile"
+    #: Such a sign-in ends after this; None: with the ID token.
+    sign_in_seconds: float | None = None
 
     def check(self, directory: Path, other_secrets: Iterable[str]) -> None:
         """Raise ValueError when a token could be forged with this table, or none would be taken."""
@@ -80,6 +94,25 @@ class IssuerTable(Table, frozen=True):
             raise ValueError("user-claim is empty; `sub` is the usual one")
         if self.operator_role and not self.roles_claim:
             raise ValueError("operator-role needs roles-claim")
+        if self.client_id:
+            self._check_client()
+        elif self.client_secret or self.name or self.sign_in_seconds is not None:
+            raise ValueError("client-secret, name and sign-in-seconds need client-id")
+
+    def _check_client(self) -> None:
+        if SHARED_ALGORITHM in self.algorithms:
+            raise ValueError("client-id needs an algorithm with public keys, such as RS256")
+        if self.client_id == self.audience:
+            text = "client-id is the audience, too: an ID token would be a token for the API"
+            raise ValueError(text)
+        check_url("issuer", self.issuer)
+        if not _ISSUER_NAME.fullmatch(self.name):
+            text = f"name {self.name!r} is not 1 to 40 lower-case letters, digits and hyphens"
+            raise ValueError(text)
+        if "openid" not in self.client_scope.split():
+            raise ValueError("client-scope lacks openid")
+        if self.sign_in_seconds is not None and self.sign_in_seconds <= 0:
+            raise ValueError("sign-in-seconds is a number of seconds above 0")
 
     def _check_algorithms(self) -> None:
         if not self.algorithms:
@@ -107,7 +140,7 @@ class IssuerTable(Table, frozen=True):
         if bool(self.jwks_url) == bool(self.jwks_file):
             raise ValueError(f"{self.algorithms[0]} needs one of jwks-url and jwks-file")
         if self.jwks_url:
-            _check_url("jwks-url", self.jwks_url)
+            check_url("jwks-url", self.jwks_url)
         for key, name in (("jwks-file", self.jwks_file), ("jwks-ca", self.jwks_ca)):
             if name and not (directory / name).is_file():
                 raise ValueError(f"{key} {name} does not exist")
@@ -133,7 +166,7 @@ class CalloutTable(Table, frozen=True):
         """Raise ValueError when it cannot be called."""
         if not self.url:
             raise ValueError("[vfolder.access.callout] url is missing; the decider needs it")
-        _check_url("[vfolder.access.callout] url", self.url)
+        check_url("[vfolder.access.callout] url", self.url)
         if not 0 < self.timeout <= CALLOUT_SECONDS_MAX:
             text = f"timeout is above 0 and at most {CALLOUT_SECONDS_MAX:g} seconds"
             raise ValueError(f"[vfolder.access.callout] {text}")
@@ -166,6 +199,9 @@ class AccessTable(Table, frozen=True):
     keys_per_user: int = 50
     #: After a rotation the old secret of a key is valid for this long.
     key_overlap_seconds: float = 86_400.0
+    #: The client door as browsers reach it, for sign-ins at issuers; empty: `client-url` of
+    #: `[vfolder.doors]`.
+    sign_in_url: str = ""
     #: A browser's sign-in ends after this, and when it was idle for this long.
     sign_in_seconds: float = 43_200.0
     sign_in_idle_seconds: float = 3600.0
@@ -202,6 +238,18 @@ class AccessTable(Table, frozen=True):
             return self.home or names[0]
         raise ValueError("[vfolder.access] home is missing; name the volume with the keys of users")
 
+    def check_sign_in(self, client_url: str) -> None:
+        """Raise ValueError where browsers sign in at issuers, and no URL brings them back."""
+        if not any(one.client_id for one in self.issuer):
+            return
+        url = self.sign_in_url or client_url
+        if not url:
+            text = "is missing; name the client door as browsers reach it, or set client-url"
+            raise ValueError(f"[vfolder.access] sign-in-url {text}")
+        check_url("[vfolder.access] sign-in-url", url)
+        if urlsplit(url).query or urlsplit(url).fragment:
+            raise ValueError("[vfolder.access] sign-in-url has a query or fragment; remove it")
+
     def check(self, directory: Path, other_secrets: Iterable[str], volumes: Iterable[str]) -> None:
         """Raise ValueError, which names the table, when a value cannot be used."""
         self.home_volume(volumes)
@@ -233,7 +281,7 @@ class AccessTable(Table, frozen=True):
             yield name.replace("_", "-"), getattr(self, name)
 
     def _check_issuers(self, directory: Path, other_secrets: list[str]) -> None:
-        seen = set()
+        seen, names = set(), set()
         for number, table in enumerate(self.issuer, 1):
             where = f"[[vfolder.access.issuer]] {table.issuer or number}"
             try:
@@ -243,10 +291,13 @@ class AccessTable(Table, frozen=True):
             if table.issuer in seen:
                 raise ValueError(f"{where}: another table has the same issuer")
             seen.add(table.issuer)
+            if table.name and table.name in names:
+                raise ValueError(f"{where}: another table has the same name")
+            names.add(table.name)
 
 
 def read_value_files(tables: dict[str, Any], directory: Path) -> None:
-    """Replace `secret-file` of each issuer and `token-file` of the callout by their content.
+    """Replace keys that name a file with a secret (`secret-file`) by its content.
 
     Raises:
         ValueError: the file cannot be read, or the value is given twice.
@@ -254,7 +305,7 @@ def read_value_files(tables: dict[str, Any], directory: Path) -> None:
     access = tables.get("vfolder", {}).get("access")
     if not isinstance(access, dict):
         return
-    for name, key in _VALUE_FILES.items():
+    for name, key in _VALUE_FILES:
         found = access.get(name)
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, dict) and f"{key}-file" in table:
@@ -279,8 +330,8 @@ def _check_network(text: str) -> None:
         raise ValueError(f"[vfolder.access] operator-networks: {error}") from None
 
 
-def _check_url(key: str, url: str) -> None:
-    """Refuse what another host could answer: plain http is for this machine alone."""
+def check_url(key: str, url: str) -> None:
+    """Raise ValueError for a URL that another host could answer: plain http is for loopback."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

@@ -214,6 +214,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
         if settings.vfolder.access is not None:
             secrets = (settings.storage_proxy.secret, settings.api.manager.secret)
             settings.vfolder.access.check(settings.directory, secrets, settings.volume)
+            settings.vfolder.access.check_sign_in(settings.vfolder.doors.client_url)
     except ValueError as error:
         raise ConfigurationError(f"{error}.") from error
     return settings

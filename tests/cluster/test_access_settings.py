@@ -12,6 +12,7 @@ from tests.support.doors import SECRET, TICKET_SECRET, settings_in
 
 ISSUER = "issuer = 'https://id.example'\naudience = 'vfolder'\n"
 LONG = "0123456789abcdef" * 2
+CLIENT = "algorithms = ['RS256']\njwks-url = 'https://id.example/keys'"
 
 
 def access(directory: Path, more: str = "") -> Settings:
@@ -54,6 +55,14 @@ def test_the_only_volume_is_the_home_volume(tmp_path: Path) -> None:
         (f"algorithms = ['HS256']\nsecret = '{LONG}'\nuser-claim = ''", "user-claim"),
         ("algorithms = ['HS256']\nsecret-file = 'missing'", "No such file"),
         (f"algorithms = ['HS256']\nsecret = '{LONG}'\nsecret-file = 'x'", "two values"),
+        (f"algorithms = ['HS256']\nsecret = '{LONG}'\nclient-id = 'c'", "public keys"),
+        (f"{CLIENT}\nclient-id = 'vfolder'", "a token for the API"),
+        (f"{CLIENT}\nclient-id = 'c'\nname = 'The lab'", "name 'The lab' is not"),
+        (f"{CLIENT}\nclient-id = 'c'", "name '' is not"),
+        (f"{CLIENT}\nclient-id = 'c'\nname = 'lab'\nclient-scope = 'profile'", "lacks openid"),
+        (f"{CLIENT}\nclient-id = 'c'\nname = 'lab'\nsign-in-seconds = 0", "sign-in-seconds is"),
+        (f"{CLIENT}\nclient-secret = '{LONG}'", "need client-id"),
+        (f"{CLIENT}\nclient-id = 'c'\nname = 'lab'", "sign-in-url is missing"),
     ],
 )
 def test_an_issuer_whose_tokens_could_be_forged_stops_the_start(
@@ -85,6 +94,15 @@ def test_two_tables_of_one_issuer_stop_the_start(tmp_path: Path) -> None:
     one = issuer(f"algorithms = ['HS256']\nsecret = '{LONG}'")
     with pytest.raises(ConfigurationError, match="the same issuer"):
         access(tmp_path, one + one)
+
+
+def test_a_browser_comes_back_by_https(tmp_path: Path) -> None:
+    client = issuer(f"{CLIENT}\nclient-id = 'c'\nname = 'lab'")
+    doors = "[vfolder.doors]\nclient-url = 'https://files.example'\n"
+    assert access(tmp_path, client + doors).vfolder.access is not None
+    for url in ("http://files.example", "https://files.example/?a=1", "files.example"):
+        with pytest.raises(ConfigurationError, match="sign-in-url"):
+            access(tmp_path, f"sign-in-url = '{url}'\n{client}{doors}")
 
 
 def test_a_ticket_is_never_a_token(tmp_path: Path) -> None:

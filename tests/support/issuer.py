@@ -111,6 +111,10 @@ def key_server() -> Iterator[KeyServer]:
             state.goes_on.wait(PATIENCE_SECONDS)
             state.answer(self)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.do_GET()
+
         def log_message(self, *args: Any) -> None:
             """Say nothing."""
 

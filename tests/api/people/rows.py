@@ -251,5 +251,8 @@ ROWS = (
     Row("GET", "/v1/volumes", "any", (200,), scope=""),
 )
 #: Routes that another test walks: the upload of a subject is for no other one, and the cookie of a
-#: sign-in would count for the requests after it.
-ELSEWHERE = {"/v1/uploads/{upload_id}", "/v1/signin"}
+#: sign-in would count for the requests after it. Those of OpenID Connect need no credential.
+ELSEWHERE = {
+    *("/v1/uploads/{upload_id}", "/v1/signin", "/v1/signin/methods"),
+    *("/v1/signin/oidc/{issuer}", "/v1/signin/oidc/{issuer}/callback"),
+}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.access import jwks
+from core.access import issuer_http
 from core.access.jwks import (
     FAILED_PAUSE_SECONDS,
     FRESH_SECONDS,
@@ -150,7 +150,7 @@ def test_a_failing_issuer_is_away(server: KeyServer, clock: Clock, name: str) ->
 def test_a_dripping_answer_ends(
     server: KeyServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(issuer_http, "FETCH_SECONDS", 0.2)
     stopped = threading.Event()
 
     def drip(request: BaseHTTPRequestHandler) -> None:
