@@ -119,7 +119,8 @@ class AccessService:
         return [
             *("copies", "entries", "grants", "jobs"),
             *(("links",) if self._table.links else ()),
-            *("ownership", "snapshots", "tickets", "trash", "uploads", "vfolders"),
+            *("notices", "ownership", "quotas", "snapshots", "tickets", "trash", "uploads"),
+            "vfolders",
         ]
 
     @property

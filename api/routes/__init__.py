@@ -15,6 +15,7 @@ from api.routes.door import Door, bind_log_context, current_door, make_app
 from api.routes.file_stream import stream_file
 from api.routes.people import PeopleResource, PersonRequest, needs
 from api.routes.resource import PROBLEM, VOLUME_ERRORS, Resource, Route, RouteAnswer
+from api.routes.uncounted import count_uncounted
 from api.routes.unmanaged import VOLUME
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Route",
     "RouteAnswer",
     "bind_log_context",
+    "count_uncounted",
     "current_door",
     "described",
     "job_answers",

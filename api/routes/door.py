@@ -33,6 +33,7 @@ from core.cluster import (
     VFolderCache,
 )
 from core.errors import ConfigurationError
+from core.quota import NoticeStore
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
@@ -129,6 +130,11 @@ class Door:
     def vfolder_cache(self) -> VFolderCache:
         """A short-lived cache of properties of vfolders."""
         return VFolderCache(self.settings)
+
+    @cached_property
+    def notices(self) -> NoticeStore:
+        """The notices of people, of the whole cluster."""
+        return NoticeStore(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
     def uploads(self) -> UploadStore:

@@ -167,4 +167,5 @@ __all__ = [
     "operators",
     "people",
     "people_jobs",
+    "quotas",
 ]

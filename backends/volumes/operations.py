@@ -30,7 +30,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
-from backends.volumes import entry_trash, scope_records
+from backends.volumes import entry_trash, quota_views, scope_records
 from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
@@ -264,6 +264,7 @@ ON_VOLUME = _named(
     access_files.page,
     access_files.subjects,
     scope_records.records_of_scope,
+    quota_views.scope_views,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

@@ -1,6 +1,7 @@
 """Usage and thresholds of quota scopes, kept in Redis. Knows no file system."""
 
 from core.quota.ledger import Balance, QuotaLedger
+from core.quota.notices import Notice, NoticeStore
 from core.quota.thresholds import Thresholds, scopes_at_thresholds
 from core.quota.usage import HiddenUsage, HiddenUsageStore, LastUsageStore
 
@@ -9,6 +10,8 @@ __all__ = [
     "HiddenUsage",
     "HiddenUsageStore",
     "LastUsageStore",
+    "Notice",
+    "NoticeStore",
     "QuotaLedger",
     "Thresholds",
     "scopes_at_thresholds",

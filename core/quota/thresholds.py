@@ -1,10 +1,12 @@
-"""Soft thresholds of quota scopes: reaching 80, 90 or 95 % of a limit is published once.
+"""Thresholds of limits: reaching 80, 90, 95 or 100 % of a limit is published once.
 
     vf:thresholds:<volume>   hash  scope -> the threshold it is at or above
 
-When a scope rises to a threshold, this publishes an event, counts it and logs it. When a scope
-falls, only the record changes, so that the next rise is published again. Every process that reads a
-usage checks it. The script decides which of several processes publishes.
+When a scope rises to a threshold, this publishes an event, counts it, logs it, and keeps a notice
+for its owner. When a scope falls, only the record changes, so that the next rise is published
+again. It falls when it is 5 % of the limit below: a scope that goes up and down at a threshold is
+published once. Every process that reads a usage checks it. The script decides which of several
+processes publishes.
 """
 
 from typing import Any, cast
@@ -13,28 +15,39 @@ import redis
 
 from core.events import Bus, Event
 from core.jobs.store import PREFIX
+from core.quota.notices import NoticeStore
 from core.redis import Database, connect
 from core.settings import Settings
 from core.telemetry import logger, metrics
 
 #: Shares of a limit, in percent.
-PERCENTS = (80, 90, 95)
+PERCENTS = (80, 90, 95, 100)
+#: A scope falls from a threshold when it is so far below (percent of its limit).
+HYSTERESIS_PERCENT = 5
 EVENT = "quota_threshold_reached"
+#: What the limit is of.
+VIEW = "scope"
+#: The directory of vfolders without a scope; no subject owns it.
+TOP = "."
 
 _log = logger(__name__)
 _MOVE = """
 local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
-local level = tonumber(ARGV[2])
-if level == before then return 0 end
-if level == 0 then redis.call('HDEL', KEYS[1], ARGV[1])
-else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
-return level > before and 1 or 0
+local level, kept = tonumber(ARGV[2]), tonumber(ARGV[3])
+local after = math.max(level, math.min(before, kept))
+if after == before then return 0 end
+if after == 0 then redis.call('HDEL', KEYS[1], ARGV[1])
+else redis.call('HSET', KEYS[1], ARGV[1], after) end
+return after > before and 1 or 0
 """
 
 
-def level(used_bytes: int, limit_bytes: int) -> int:
-    """Return the highest threshold that the usage has reached; 0 is below all."""
-    reached = [p for p in PERCENTS if used_bytes * 100 >= limit_bytes * p]
+def level(used_bytes: int, limit_bytes: int, slack_percent: int = 0) -> int:
+    """Return the highest threshold that the usage has reached; 0 is below all.
+
+    With `slack_percent` it may be so far below the threshold.
+    """
+    reached = [p for p in PERCENTS if used_bytes * 100 >= limit_bytes * (p - slack_percent)]
     return max(reached, default=0)
 
 
@@ -46,6 +59,8 @@ class Thresholds:
         self._events = connect(settings, Database.EVENTS)
         self._bus = Bus(self._events)
         self._move = self._redis.register_script(_MOVE)
+        #: People read notices; without them none is kept.
+        self._notices = NoticeStore(self._redis) if settings.vfolder.access is not None else None
 
     def check(
         self, volume: str, scope: str, used_bytes: int | None, limit_bytes: int | None
@@ -55,10 +70,12 @@ class Thresholds:
         `scope` is the name of its directory. A failure of the store or of the events' server is
         only logged.
         """
-        unknown = used_bytes is None or limit_bytes is None
-        reached = 0 if unknown else level(used_bytes or 0, limit_bytes or 0)
+        reached = kept = 0
+        if used_bytes is not None and limit_bytes is not None:
+            reached = level(used_bytes, limit_bytes)
+            kept = level(used_bytes, limit_bytes, HYSTERESIS_PERCENT)
         try:
-            rose = bool(self._move(keys=[_key(volume)], args=[scope, reached]))
+            rose = bool(self._move(keys=[_key(volume)], args=[scope, reached, kept]))
         except redis.RedisError as error:
             _log.warning("threshold not recorded", volume=volume, reason=type(error).__name__)
             return False
@@ -79,6 +96,7 @@ class Thresholds:
             "percent": reached,
             "used_bytes": used_bytes,
             "limit_bytes": limit_bytes,
+            "view": VIEW,
         }
         _log.warning("quota threshold reached", **facts)
         metrics.THRESHOLDS.labels(volume, str(reached)).inc()
@@ -86,6 +104,11 @@ class Thresholds:
             self._bus.broadcast(Event(EVENT, facts))
         except redis.RedisError as error:
             _log.warning("threshold not published", volume=volume, reason=type(error).__name__)
+        try:
+            if self._notices is not None and scope != TOP:
+                self._notices.add(scope, {"kind": "quota", **facts})
+        except redis.RedisError as error:
+            _log.warning("notice not kept", volume=volume, reason=type(error).__name__)
 
 
 def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:

@@ -1,14 +1,12 @@
 """Routes of quota scopes: the owners that limits apply to."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
 
 from flask import Response
 
 from api.http import answer, no_content
-from api.jobs import MANAGER, JobSubmission
-from api.routes import Resource, Route, RouteAnswer, current_door
+from api.routes import Resource, Route, RouteAnswer, count_uncounted, current_door
 from api.schemas import (
     CreateScopeBody,
     LimitScopeBody,
@@ -19,7 +17,7 @@ from api.schemas import (
     ScopeUsage,
 )
 from backends.volumes import operations
-from core.errors import Locked, QuotaScopeExists, QuotaScopeNotFound, Unsupported
+from core.errors import QuotaScopeExists, QuotaScopeNotFound, Unsupported
 from core.names import QuotaScope
 
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
@@ -72,16 +70,11 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 
     When this service enforces the limit and the scope is big, it submits a job that counts it.
     """
-    limit = body.limit_bytes
-    door = current_door()
+    limit, access = body.limit_bytes, current_door().volume_access
     _check_further_limits(body.volume, body.options)
-    door.volume_access.on_volume(body.volume, operations.set_limit, body.scope, limit)
+    access.on_volume(body.volume, operations.set_limit, body.scope, limit)
     _set_further_limits(body.volume, body.scope, body.options)
-    usage = door.volume_access.on_volume(body.volume, operations.describe_scope, body.scope)
-    if usage.enforced == "soft" and usage.used_bytes is None:
-        with suppress(Locked):  # a rescan of this scope is running already
-            request = {"verb": "rescan", "volume": body.volume, "owner": str(body.scope)}
-            door.jobs.submit(request, JobSubmission(MANAGER))
+    count_uncounted(body.volume, body.scope)
     return no_content()
 
 

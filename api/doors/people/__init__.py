@@ -18,9 +18,11 @@ from api.doors.people import (
     keys,
     links,
     me,
+    notices,
     oidc,
     openapi,
     ownership,
+    quotas,
     signins,
     snapshots,
     subjects,
@@ -58,5 +60,7 @@ def install(where: Api | Flask) -> None:
         links.blueprint,
         visits.blueprint,
         drops.blueprint,
+        quotas.blueprint,
+        notices.blueprint,
     ):
         where.register_blueprint(blueprint)

@@ -205,6 +205,8 @@ _template: Callable[[str], str] = lambda path: (  # noqa: E731 - one expression
     .replace("{job}", "{job_id}")
     .replace("{grant}", "{grant_id}")
     .replace("/keys/absent", "/keys/{key_id}")
+    .replace("/quotas/absent", "/quotas/{scope}")
+    .replace("/notices/absent", "/notices/{notice_id}")
     .replace("/signins/absent", "/signins/{sign_in_id}")
     .replace("/links/absent", "/links/{link_id}")
     .replace("/snapshots/absent", "/snapshots/{snapshot_name}")

@@ -1,6 +1,7 @@
 """Thresholds: reached at exactly their share, and each rise is published once."""
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -29,4 +30,33 @@ def test_each_rise_is_published_once(tmp_path: Path, valkey: Valkey) -> None:
     checks = Thresholds(settings_in(tmp_path, valkey.url))
     used = [79, 80, 85, 90, 89, 90, 100, 10, 80]
     rises = [checks.check("v", "scope", bytes_used, 100) for bytes_used in used]
-    assert rises == [False, True, False, True, False, True, True, False, True]
+    assert rises == [False, True, False, True, False, False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("used", "rises"),
+    [
+        ([80, 79, 80, 76, 80], 1),
+        ([80, 75, 80], 1),
+        ([80, 74, 80], 2),
+        ([95, 90, 95], 1),
+        ([95, 89, 95], 2),
+        ([100, 95, 100, 94, 100], 2),
+        ([100, 0, 100], 2),
+    ],
+    ids=str,
+)
+def test_going_up_and_down_at_a_threshold_is_published_once(
+    tmp_path: Path, valkey: Valkey, used: list[int], rises: int
+) -> None:
+    checks = Thresholds(settings_in(tmp_path, valkey.url))
+    scope = uuid4().hex
+    assert sum(checks.check("v", scope, bytes_used, 100) for bytes_used in used) == rises
+
+
+def test_an_unknown_usage_publishes_nothing(tmp_path: Path, valkey: Valkey) -> None:
+    checks = Thresholds(settings_in(tmp_path, valkey.url))
+    scope = uuid4().hex
+    assert checks.check("v", scope, 100, 100)
+    assert not checks.check("v", scope, None, 100)
+    assert checks.check("v", scope, 100, 100)

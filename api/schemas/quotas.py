@@ -1,0 +1,78 @@
+"""The bodies and documents of the routes of quotas and notices for people."""
+
+from dataclasses import dataclass
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from api.schemas.fields import INTEGER_MAX
+from api.schemas.people import PersonBody
+
+
+class QuotaDocument(ma.Schema):
+    """What a scope holds on a volume, and may hold; null is unknown, or no limit."""
+
+    view = fields.String(validate=validate.OneOf(["scope"]))
+    volume = fields.String()
+    scope = fields.String()
+    limit_bytes = fields.Integer(allow_none=True)
+    used_bytes = fields.Integer(
+        allow_none=True,
+        metadata={"description": "With what running uploads and jobs have reserved."},
+    )
+    left_bytes = fields.Integer(allow_none=True)
+    as_of = fields.String(
+        allow_none=True,
+        metadata={"description": "When it was last counted; null: never, or it is counted now."},
+    )
+    enforced = fields.String(allow_none=True)
+
+
+class QuotaList(ma.Schema):
+    """Quotas; `complete` is false while a volume is away."""
+
+    quotas = fields.List(fields.Nested(QuotaDocument))
+    complete = fields.Boolean()
+
+
+@dataclass(frozen=True, slots=True)
+class NewLimit:
+    """A limit of a scope on a volume."""
+
+    limit_bytes: int | None
+    volume: str | None = None
+
+
+class NewLimitBody(PersonBody):
+    """A limit of a scope on a volume; null removes it."""
+
+    makes = NewLimit
+    limit_bytes = fields.Integer(
+        strict=True,
+        required=True,
+        allow_none=True,
+        validate=validate.Range(min=1, max=INTEGER_MAX),
+    )
+    volume = fields.String(load_default=None)
+
+
+class NoticeDocument(ma.Schema):
+    """A notice; `kind` says which members it has beside the first four."""
+
+    id = fields.String()
+    kind = fields.String(validate=validate.OneOf(["quota"]))
+    at = fields.String()
+    read = fields.Boolean()
+    view = fields.String()
+    volume = fields.String()
+    scope = fields.String()
+    percent = fields.Integer(metadata={"description": "The threshold that was reached."})
+    used_bytes = fields.Integer()
+    limit_bytes = fields.Integer()
+
+
+class NoticePage(ma.Schema):
+    """Notices, the newest first; the list ends where `next` is null."""
+
+    notices = fields.List(fields.Nested(NoticeDocument))
+    next = fields.String(allow_none=True)

@@ -1,0 +1,119 @@
+"""Quotas and notices as people see them, with real limits, uploads and a store."""
+
+import time
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from core.access import keys as api_keys
+from core.access.keys import KeyRequest
+from core.access.permissions import Scope
+from tests.api.people.conftest import People, Person
+from tests.api.people.test_story import upload
+
+
+@pytest.fixture(scope="module")
+def operator(people: People) -> Person:
+    table, found = people.settings.vfolder.access, Person()
+    assert table is not None
+    request = KeyRequest(scopes=tuple(Scope))
+    key, found.key = api_keys.new_key(request, operator=True, table=table, now=time.time())
+    people.subjects.add_key(found.id, key, table)
+    return found
+
+
+def limited(people: People, operator: Person, scope: str, limit: int | None) -> dict[str, Any]:
+    body = {"volume": "local", "limit_bytes": limit}
+    answer = people.call(operator, "PUT", f"/v1/quotas/{scope}", body)
+    assert answer.status_code == 200, answer.text
+    (found,) = answer.json()["quotas"]
+    return dict(found)
+
+
+def notices(people: People, person: Person) -> list[dict[str, Any]]:
+    answer = people.call(person, "GET", "/v1/notices")
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["notices"])
+
+
+def test_a_person_sees_what_is_left_and_is_told_once(people: People, operator: Person) -> None:
+    owner, other = people.person(), people.person()
+    vfolder = people.vfolder(owner, **{"a.txt": "hello"})
+    own = people.call(owner, "GET", "/v1/quotas?volume=local").json()
+    assert own["complete"] is True
+    (before,) = own["quotas"]
+    assert before["scope"] == owner.word
+    assert (before["limit_bytes"], before["used_bytes"], before["as_of"]) == (None, None, None)
+
+    found = limited(people, operator, owner.word, 1000)
+    assert (found["used_bytes"], found["left_bytes"], found["enforced"]) == (5, 995, "soft")
+    assert found["as_of"] is not None
+    base = f"/v1/vfolders/{vfolder.id}"
+    assert notices(people, owner) == []
+    assert upload(people, owner, base, "b", b"x" * 800).status_code == 201
+    (notice,) = notices(people, owner)
+    expected = {"kind": "quota", "view": "scope", "volume": "local", "scope": owner.word}
+    figures = {"percent": 80, "used_bytes": 805, "limit_bytes": 1000, "read": False}
+    assert {**notice, **expected, **figures} == notice
+    assert upload(people, owner, base, "c", b"x").status_code == 201
+    assert len(notices(people, owner)) == 1
+    refused = upload(people, owner, base, "d", b"x" * 300)
+    assert refused.status_code == 422, refused.text
+    left = people.call(owner, "GET", f"/v1/quotas/{owner.word}").json()["quotas"]
+    assert [one["left_bytes"] for one in left if one["volume"] == "local"] == [194]
+
+    read = f"/v1/notices/{notice['id']}/read"
+    assert people.call(other, "POST", read).status_code == 404
+    assert people.call(owner, "POST", read).status_code == 204
+    assert [one["read"] for one in notices(people, owner)] == [True]
+    assert notices(people, other) == []
+    assert people.call(other, "GET", f"/v1/quotas/{owner.word}").status_code == 404
+    assert people.call(operator, "GET", f"/v1/quotas/{owner.word}").status_code == 200
+    removed = limited(people, operator, owner.word, None)
+    assert (removed["limit_bytes"], removed["left_bytes"]) == (None, None)
+
+
+def test_admins_of_a_group_read_its_notices_and_members_its_quota(
+    people: People, operator: Person
+) -> None:
+    member, admin, stranger = people.person(), people.person(), people.person()
+    group = people.group(member, admin, admins=(admin,))
+    vfolder = people.vfolder(group)
+    scope = f"project:{group}"
+    limited(people, operator, f"group:{group}", 100)
+    assert upload(people, admin, f"/v1/vfolders/{vfolder.id}", "a", b"x" * 95).status_code == 201
+    (notice,) = notices(people, admin)
+    assert (notice["scope"], notice["percent"]) == (scope, 95)
+    assert notices(people, member) == notices(people, stranger) == []
+    for person, status in ((member, 200), (admin, 200), (stranger, 404)):
+        answer = people.call(person, "GET", f"/v1/quotas/{scope}?volume=local")
+        assert answer.status_code == status
+    quotas = people.call(member, "GET", "/v1/quotas").json()["quotas"]
+    assert [one["used_bytes"] for one in quotas if one["scope"] == scope] == [95]
+
+
+def test_only_operators_set_limits_and_nonsense_is_refused(
+    people: People, operator: Person
+) -> None:
+    owner = people.person()
+    body = {"volume": "local", "limit_bytes": 1}
+    assert people.call(owner, "PUT", f"/v1/quotas/{owner.word}", body).status_code == 403
+    wrong: list[tuple[dict[str, Any], int]] = [
+        ({"volume": "local"}, 400),
+        ({"limit_bytes": 5}, 400),
+        ({"volume": "local", "limit_bytes": 0}, 400),
+        ({"volume": "local", "limit_bytes": -1}, 400),
+        ({"volume": "local", "limit_bytes": "5"}, 400),
+        ({"volume": "local", "limit_bytes": 2**63}, 400),
+        ({"volume": "absent", "limit_bytes": 5}, 400),
+    ]
+    for body, status in wrong:
+        answer = people.call(operator, "PUT", f"/v1/quotas/{owner.word}", body)
+        assert answer.status_code == status, (body, answer.text)
+    for path in ("user:x", f"other:{UUID(int=1)}", str(UUID(int=1)), "user:"):
+        assert people.call(operator, "GET", f"/v1/quotas/{path}").status_code == 404
+    nobodys = people.call(operator, "GET", f"/v1/quotas/user:{uuid4()}").json()
+    assert nobodys["quotas"] == []
+    assert people.call(owner, "GET", "/v1/notices?cursor=x").status_code == 400
+    assert people.call(owner, "GET", "/v1/notices?limit=0").status_code == 400
