@@ -326,14 +326,14 @@ def _signals() -> Iterator[Mutation]:
     yield replaced(
         "threshold at exactly its value: only above it",
         "core/quota/thresholds.py",
-        "used_bytes * 100 >= limit_bytes * p",
-        "used_bytes * 100 > limit_bytes * p",
+        "used_bytes * 100 >= limit_bytes * (p",
+        "used_bytes * 100 > limit_bytes * (p",
         thresholds,
     )
     yield replaced(
         "threshold at exactly its value: rounded",
         "core/quota/thresholds.py",
-        "used_bytes * 100 >= limit_bytes * p",
+        "used_bytes * 100 >= limit_bytes * (p",
         "round(used_bytes * 100 / max(limit_bytes, 1)) >= p",
         thresholds,
     )
