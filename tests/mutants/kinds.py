@@ -334,6 +334,6 @@ def _signals() -> Iterator[Mutation]:
         "threshold at exactly its value: rounded",
         "core/quota/thresholds.py",
         "used_bytes * 100 >= limit_bytes * (p",
-        "round(used_bytes * 100 / max(limit_bytes, 1)) >= p",
+        "round(used_bytes * 100 / max(limit_bytes, 1)) >= (p",
         thresholds,
     )
