@@ -93,7 +93,7 @@ export function track(job: Job): Promise<Job> {
 }
 
 export async function look(cursor: string | null = null, signal?: AbortSignal): Promise<JobPage> {
-  const page = await get<JobPage>("/v1/jobs", { query: { limit: 100, cursor }, signal: signal ?? null });
+  const page = await get<JobPage>("/v1/jobs", { query: { limit: 100, cursor, requester: "me" }, signal: signal ?? null });
   learn(page.jobs);
   return page;
 }

@@ -1,0 +1,60 @@
+/** Orphans: what the last rescan of each volume found, and the repair of it. */
+import { number, size } from "../lib/format";
+import { go, path } from "../lib/router";
+import { Button, State, Time } from "../ui/controls";
+import { Empty, Part } from "../ui/parts";
+import { rescan } from "./acts";
+import { Box, Head, Table, usePolled, whyNot } from "./parts";
+import { t } from "./text";
+import type { Rescan } from "./types";
+
+const ORPHANS_MS = 15_000;
+interface Found {
+  volumes: Array<{ volume: string; rescan: Rescan | null }>;
+}
+
+export function Orphans(_: { segments: string[] }) {
+  const load = usePolled<Found>("/v1/orphans", ORPHANS_MS);
+  return (
+    <section class={`dashboard ${load.away ? "away" : ""}`}>
+      <Head title={t("orphans")} of={load} />
+      <p class="muted">{t("orphans.hint")}</p>
+      <Part load={load} empty={(data) => (data.volumes.length ? null : <Empty icon="repair" text={t("volumes.empty")} />)}>
+        {(data) => <>{data.volumes.map((one) => <OneVolume key={one.volume} name={one.volume} found={one.rescan} away={load.away} />)}</>}
+      </Part>
+    </section>
+  );
+}
+
+function OneVolume({ name, found, away }: { name: string; found: Rescan | null; away: boolean }) {
+  const why = whyNot(away);
+  const off = { disabled: Boolean(why), title: why };
+  const kinds = Object.keys(found?.found ?? {}).sort();
+  const open = kinds.reduce((sum, kind) => sum + found!.found[kind]! - (found!.repaired[kind] ?? 0), 0);
+  const started = (job: { id: string }) => go(path(["op", "jobs", job.id]));
+  return (
+    <Box title={name} aside={
+      <span class="acts">
+        <Button icon="search" {...off} onClick={() => rescan(name, false, started)}>{t("rescan")}</Button>
+        {open > 0 && <Button icon="repair" {...off} onClick={() => rescan(name, true, started)}>{t("rescan.repair")}</Button>}
+      </span>
+    }>
+      {!found ? <p class="muted">{t("orphans.never")}</p> : (
+        <>
+          <p>
+            <State kind={open || found.drifted ? "warn" : "ok"}>{open || found.drifted ? t("orphans.open", { n: open + found.drifted }) : t("orphans.none")}</State>
+            <span class="muted"> · {t("orphans.counted", { n: found.scopes })} · <Time at={found.as_of} />{!found.complete && <> · {t("orphans.incomplete")}</>}</span>
+          </p>
+          {kinds.length > 0 && (
+            <Table label={t("orphans")} head={[t("column.kind"), t("column.found"), t("column.repaired")]}
+              rows={kinds.map((kind) => ({ key: kind, cells: [kind, number(found.found[kind]), number(found.repaired[kind] ?? 0)] }))} />
+          )}
+          {found.drift.length > 0 && (
+            <Table label={t("drift")} head={[t("column.scope"), t("drift")]}
+              rows={found.drift.map((one) => ({ key: one.scope, cells: [<code>{one.scope}</code>, size(one.drift_bytes)] }))} />
+          )}
+        </>
+      )}
+    </Box>
+  );
+}
