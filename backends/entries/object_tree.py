@@ -52,6 +52,8 @@ class ContinuedUpload:
     upload_id: str | None
     #: Notes the id of a new upload, before the first part is sent.
     note: Callable[[str], object]
+    #: Only so many of its parts are known to be of this file; None: all.
+    parts: int | None = None
 
 
 class OpenObject(Protocol):

@@ -13,12 +13,14 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import msgspec
 
 from backends.base import Backend, HasObjectFiles
 from backends.fs import descriptors, inheritance, linux, paths, translate, translated
 from backends.quota import blame, check_digest, check_space, soft
+from backends.uploads import ahead
 from backends.uploads.directories import (
     give_to_job,
     open_upload_directory,
@@ -94,6 +96,8 @@ class Staging:
         """
         size = self.size()
         true = min(size, offset)
+        if self.backend.skill(ahead.HasUploadParts):
+            ahead.forget_behind(self.descriptor, true)
         if size != true:
             os.ftruncate(self.descriptor, true)
         os.lseek(self.descriptor, true, os.SEEK_SET)
@@ -109,6 +113,13 @@ class Staging:
         except FileNotFoundError:
             return False
         return status.st_ino == os.fstat(self.descriptor).st_ino
+
+    def parts_ahead(self, upload: Upload, target: VFolderPath) -> ahead.PartsAhead | None:
+        """Return what sends parts while bytes come; None where the storage takes none."""
+        owner = self.backend.skill(ahead.HasUploadParts)
+        if owner is None:
+            return None
+        return ahead.parts_ahead(owner, upload, target, self.descriptor)
 
     def publish(self, target: VFolderPath) -> None:
         """Check the digest, sync the file, and rename it to its path; an older file is replaced.
@@ -159,17 +170,30 @@ class Staging:
             change_bytes -= files.file_size(vfolder, target)
             soft.reserve(self.backend, vfolder.scope, self.upload.id, change_bytes)
             since_ms = soft.removal_began(self.backend) if change_bytes < 0 else None
-        files.send_file(
-            vfolder,
-            target,
-            self.descriptor,
-            size_bytes,
-            upload=self.upload.id,
-            on_work=self.on_work,
-        )
+        self._send_bytes(files, vfolder, target, size_bytes)
         with translated(), suppress(FileNotFoundError):
             os.unlink(self.upload.id, dir_fd=self._directory)
         settle_space(self.backend, self.upload, change_bytes, since_ms=since_ms)
+
+    def _send_bytes(
+        self, files: HasObjectFiles, vfolder: VFolderId, target: VFolderPath, size_bytes: int
+    ) -> None:
+        """Send the file, without the parts that were sent while it came."""
+        more: dict[str, Any] = {"upload": self.upload.id, "on_work": self.on_work}
+        begun, owner = ahead.noted(self.descriptor), self.backend.skill(ahead.HasUploadParts)
+        if begun is None or owner is None:
+            files.send_file(vfolder, target, self.descriptor, size_bytes, **more)
+            return
+        if not ahead.fits(begun, target, size_bytes):
+            ahead.abandon(self.backend, self.upload, begun)
+            files.send_file(vfolder, target, self.descriptor, size_bytes, **more)
+            return
+
+        def note(new: str) -> None:
+            ahead.note(self.descriptor, msgspec.structs.replace(begun, id=new))
+
+        more |= {"begun": begun, "on_begun": note}
+        owner.send_rest(vfolder, target, self.descriptor, size_bytes, **more)
 
     def _rename(self, name: str, parent: int) -> None:
         try:
@@ -375,11 +399,16 @@ def remove(backend: Backend, upload: Upload) -> None:
 
 
 def _unlink(backend: Backend, upload: Upload) -> None:
+    begun = None
     try:
         with upload_directory(backend, upload) as directory:
+            if backend.skill(ahead.HasUploadParts):
+                begun = ahead.noted_in(directory, upload.id)
             os.unlink(upload.id, dir_fd=directory)
     except FileNotFoundError:
         return
+    if begun is not None:
+        ahead.abandon(backend, upload, begun)
 
 
 #: An upload that got no byte for this long gives its place to another one of the same ticket.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 import requests
 
@@ -628,6 +629,41 @@ def test_a_big_file_is_sent_on_at_its_last_part(site: Site) -> None:
     ended = site.end(job)
     assert (ended["state"], ended["attempt"] > 1) == ("succeeded", True), ended
     assert site.proxy.count("PUT", "partNumber=[123](&|$)") == 3
+    assert not list(site.bucket.unfinished("volume/"))
+
+
+def test_an_upload_sends_its_parts_while_it_comes(site: Site) -> None:
+    """The last answer waits for what is left, also after the death of the door."""
+    vfolder, data = site.vfolder(), os.urandom(MIB) * 36 + b"1"
+    body = {"vfid": vfolder, "relpath": "big", "size": len(data)}
+    token = site.call("POST", "/folder/file/upload", **body)["token"]
+    site.proxy.seen.clear()
+
+    def send(start: int, end: int) -> requests.Response:
+        return site.doors._users.patch(
+            f"{site.doors._client}/upload",
+            params={"token": token},
+            headers={"Upload-Offset": str(start), "Content-Type": "application/octet-stream"},
+            data=data[start:end],
+            timeout=60,
+        )
+
+    assert send(0, 20 * MIB).status_code == 204
+    assert site.proxy.count("PUT", "partNumber=1(&|$)") == 1
+    door = psutil.Process(site.node.pid_of(["api.serve", "client"]))
+    for process in (door, *door.children()):
+        process.kill()
+    site.node.pid_of(["api.serve", "client"])
+
+    def goes_on() -> bool:
+        try:
+            return send(20 * MIB, len(data)).status_code == 204
+        except requests.ConnectionError:
+            return False
+
+    wait_for(goes_on, 60)
+    assert site.download(vfolder, "big").content == data
+    assert site.proxy.count("PUT", "partNumber=") == 3
     assert not list(site.bucket.unfinished("volume/"))
 
 

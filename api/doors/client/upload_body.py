@@ -28,10 +28,18 @@ from api.http import problems
 from api.streaming import Pace
 from api.volumes import WatchedCall
 from backends.fs import descriptors
-from backends.uploads import Staging, allocate_ahead
+from backends.uploads import PartsAhead, Staging, allocate_ahead
 from core.errors import QuotaExceeded, StorageError
+from core.names import VFolderPath
 from core.telemetry import metrics
-from core.uploads import LeaseRequest, OffsetMismatch, UploadLease, UploadLeaseHeld, UploadStore
+from core.uploads import (
+    LeaseRequest,
+    OffsetMismatch,
+    Upload,
+    UploadLease,
+    UploadLeaseHeld,
+    UploadStore,
+)
 
 #: Our buffer (bytes): so large that a system call costs little, and small enough for the cache.
 BUFFER_BYTES = 1 << 20
@@ -317,6 +325,7 @@ class UploadWriter:
         #: Whether each byte counts at once; under a checksum only the complete body does.
         self._proved = True
         self._commit_at = 0.0
+        self._ahead: PartsAhead | None = None
 
     def settle(self, offset: int) -> None:
         """Start at the sender's offset, which must be the upload's.
@@ -377,6 +386,18 @@ class UploadWriter:
         )
 
     @contextmanager
+    def sent_ahead(self, upload: Upload, target: VFolderPath) -> Iterator[None]:
+        """Send parts to a storage of objects while the block writes; most storages take none."""
+        self._ahead = self._staging.parts_ahead(upload, target)
+        committed = 0
+        try:
+            yield
+            committed = self.offset
+        finally:
+            if self._ahead is not None:
+                self._ahead.close(committed)
+
+    @contextmanager
     def undone_when_full(self) -> Iterator[None]:
         """Remove the bytes of this request when the block ends with a full quota scope."""
         try:
@@ -430,9 +451,13 @@ class UploadWriter:
             UploadLeaseHeld, UploadLeaseLost: see `write`.
         """
         now = time.monotonic()
-        if now >= self._commit_at:
+        if now >= self._commit_at or self._has_part_to_send():
             self._commit(flowing=flowing)
             self._commit_at = now + COMMIT_SECONDS
+
+    def _has_part_to_send(self) -> bool:
+        ahead = self._ahead
+        return self._proved and ahead is not None and ahead.is_due(self.offset)
 
     def _start_writeback(self, least_bytes: int) -> None:
         size = self.offset - self._written_back
@@ -456,6 +481,8 @@ class UploadWriter:
     def _commit(self, *, flowing: bool) -> None:
         offset = self.offset if self._proved else self._started
         waiting = self._store.advance(self._lease, offset, rewind=self._started)
+        if self._ahead is not None:
+            self._ahead.committed(offset)
         if waiting is LeaseRequest.TO_WRITE or (waiting is LeaseRequest.TO_READ and not flowing):
             raise UploadLeaseHeld("Another request of this upload asked to replace this one.")
 

@@ -221,7 +221,8 @@ def receive(
     announced = content_length(request.environ)
     if end is not None and announced is not None and writer.offset + announced > end:
         raise tus.TooLong(f"The upload ends at {end}; this body would end behind it.")
-    with _body(session, writer.tick) as body:
+    target = session.target(UploadProgress(upload, writer.offset))
+    with writer.sent_ahead(upload, target), _body(session, writer.tick) as body:
         writer.write(body, end, checksum, length=upload.length)
 
 

@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from backends.base import DEFAULT_MODE, Capacity, Mount
-from backends.entries import object_tree
+from backends.entries import ContinuedUpload, object_tree
 from backends.fs import atomic, descriptors, layout
 from backends.mounted import PosixBackend, check_options
 from backends.systems.s3.bucket import Bucket
@@ -39,7 +39,9 @@ from backends.systems.s3.endpoint import (
     S3Endpoint,
 )
 from backends.systems.s3.errors import ObjectStorageFailed
+from backends.systems.s3.multipart import FileSlice, part_size
 from backends.systems.s3.tree import VFolderObjects
+from backends.uploads import BegunParts
 from core.errors import ConfigurationError, EntryExists, VFolderExists, VFolderNotFound
 from core.names import VFolderId, VFolderPath
 
@@ -241,6 +243,53 @@ class S3Backend(PosixBackend):
                 return
         metadata = {UPLOAD_METADATA: upload}
         tree.put_file(path, descriptor, size_bytes, metadata=metadata, on_part=on_work)
+
+    # -- Parts of uploads, see `HasUploadParts` ----------------------------------------------------
+    def part_bytes(self, size_bytes: int) -> int:
+        """See `HasUploadParts.part_bytes`."""
+        return part_size(size_bytes)
+
+    def begin_parts(self, vfolder: VFolderId, path: VFolderPath, upload: str) -> str:
+        """See `HasUploadParts.begin_parts`: a multipart upload."""
+        return self.tree(vfolder).begin(path, {UPLOAD_METADATA: upload}).upload_id
+
+    def send_part(
+        self,
+        vfolder: VFolderId,
+        path: VFolderPath,
+        begun: str,
+        number: int,
+        slice_of: tuple[int, int, int],
+    ) -> None:
+        """See `HasUploadParts.send_part`."""
+        part = FileSlice(*slice_of)
+        self.tree(vfolder).multipart(path, begun).put_part(number, part, slice_of[2])
+
+    def abandon_parts(self, vfolder: VFolderId, path: VFolderPath, begun: str) -> None:
+        """See `HasUploadParts.abandon_parts`."""
+        self.tree(vfolder).abandon(path, begun)
+
+    def send_rest(
+        self,
+        vfolder: VFolderId,
+        path: VFolderPath,
+        descriptor: int,
+        size_bytes: int,
+        *,
+        upload: str,
+        begun: BegunParts,
+        on_begun: Callable[[str], object],
+        on_work: Callable[[int], object],
+    ) -> None:
+        """See `HasUploadParts.send_rest`."""
+        self.tree(vfolder).put_file(
+            path,
+            descriptor,
+            size_bytes,
+            on_part=on_work,
+            metadata={UPLOAD_METADATA: upload},
+            continued=ContinuedUpload(begun.id, on_begun, begun.count),
+        )
 
     def file_size(self, vfolder: VFolderId, path: VFolderPath) -> int:
         """See `HasObjectFiles.file_size`."""

@@ -301,8 +301,10 @@ class Bucket:
         if continued is None or continued.upload_id is None:
             return None, {}
         upload = self.multipart(key, continued.upload_id)
+        most = continued.parts
         try:
-            return upload, {part.number: part for part in upload.parts()}
+            parts = [part for part in upload.parts() if most is None or part.number <= most]
+            return upload, {part.number: part for part in parts}
         except MultipartNotFound:
             return None, {}
 

@@ -20,6 +20,7 @@ from backends.quota import quick_usage
 from backends.systems.s3.bucket import Bucket
 from backends.systems.s3.endpoint import S3Endpoint
 from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
+from backends.systems.s3.multipart import MultipartUpload
 from backends.systems.s3.objects import (
     DEFAULT_CONTENT_TYPE,
     ObjectHead,
@@ -232,8 +233,8 @@ class VFolderObjects:
         descriptor: int,
         size: int,
         *,
-        metadata: Mapping[str, str] | None = None,
         on_part: Callable[[int], object] = int,
+        **more: Any,  # noqa: ANN401 - as `Bucket.upload_file`
     ) -> None:
         """Write a file from the first `size` bytes of an open one; an older file is replaced.
 
@@ -244,9 +245,15 @@ class VFolderObjects:
         if path.is_root or self._has_below(path):
             raise EntryExists(f"{path} is a directory; no file replaces it.")
         self._check_parents(path)
-        self.bucket.upload_file(
-            self._key(path), descriptor, size, metadata=metadata, on_part=on_part
-        )
+        self.bucket.upload_file(self._key(path), descriptor, size, on_part=on_part, **more)
+
+    def begin(self, path: VFolderPath, metadata: Mapping[str, str]) -> MultipartUpload:
+        """Begin a file whose parts come one by one."""
+        return self.bucket.begin(self._key(path), metadata=metadata)
+
+    def multipart(self, path: VFolderPath, upload_id: str) -> MultipartUpload:
+        """Return what `begin` began; asks nothing."""
+        return self.bucket.multipart(self._key(path), upload_id)
 
     def check_key(self, path: VFolderPath) -> None:
         """Check that an object may have the key of a path; asks nothing.
@@ -422,7 +429,7 @@ class VFolderObjects:
 
     def abandon(self, path: VFolderPath, upload_id: str) -> None:
         """See `ObjectTree.abandon`."""
-        self.bucket.multipart(self._key(path), upload_id).abort()
+        self.multipart(path, upload_id).abort()
 
     def send_link(self, path: VFolderPath, target: str, metadata: Mapping[str, str]) -> None:
         """See `ObjectTree.send_link`."""
