@@ -267,9 +267,8 @@ class AccessService:
             live = self._live(caller, text, away)
         if away and not rule.name.endswith(".read"):
             raise away[0]
-        in_trash = any(need.in_trash for need in rule.needs)
         seen = [] if trashed else self._seen(caller, rule, map(FoundVFolder, live))
-        if not seen and in_trash:
+        if not seen and any(need.in_trash for need in rule.needs):
             seen = self._seen(caller, rule, self._trashed(caller.subject, text))
         if not seen:  # what is hidden must look as what is absent does
             raise away[0] if away else VFolderNotFound(_NO_VFOLDER)

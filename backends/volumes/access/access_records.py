@@ -175,8 +175,9 @@ class AccessRecords:
         Raises:
             VFolderNotFound: it does not exist.
         """
-        for kept in self._kept(volume, vfolder.id):
-            if kept.scope == _directory(vfolder):
+        here = _directory(vfolder)
+        for kept in self._kept(volume, vfolder.id, lambda: [here]):
+            if kept.scope == here:
                 return self._known(volume, vfolder, kept)
         # It was made in a second scope of the volume since the first one was read.
         file = self._access.on_volume(volume, access_files.read, vfolder)

@@ -12,6 +12,7 @@ from msgspec import structs
 from backends.volumes.access import AccessRecords
 from backends.volumes.access.subjects import LocalVolumes
 from core.access import AccessCache, AccessIndex, Grant
+from core.errors import VFolderNotFound
 from core.names import QuotaScope, VFolderId
 from core.settings import Settings
 from tests.support.doors import settings_in
@@ -80,6 +81,18 @@ def test_an_unknown_id_costs_a_look_into_ones_own_scopes(site: Site, *, fresh: b
         assert site.volumes.done == {"locate": 1}
     for known in (own, shared):
         assert site.found(known.id, fresh=fresh) == [known.id]
+
+
+def test_a_vfolder_that_is_gone_costs_a_look_into_its_scope(site: Site) -> None:
+    """Old jobs name vfolders that are gone, and people look at their jobs again and again."""
+    gone = VFolderId(QuotaScope.parse(f"user:{USER}"), uuid4())
+    AccessIndex(site.settings).rebuild("local", ())
+    site.volumes.done.clear()
+    with pytest.raises(VFolderNotFound):
+        site.records.read("local", gone)
+    assert site.volumes.done == {"locate": 1}
+    own = site.vfolder(USER)
+    assert site.records.read("local", own).vfolder == own
 
 
 def test_without_the_store_every_scope_is_looked_at(site: Site, valkey: Valkey) -> None:
