@@ -43,6 +43,9 @@ password = "{store_password}"
 addr = "127.0.0.1:{ports.flower}"
 user = "operator"
 password = "{flower_password}"
+
+# With this table people have vfolders of their own, by keys: see the README.
+# [vfolder.access]
 """
 
 

@@ -1,18 +1,20 @@
-"""The commands `vfolder access`: the first operator key, and the chain of the audit log."""
+"""The commands `vfolder access`: the first keys, and the chain of the audit log."""
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 import click
 
 from api.cli.forms import CONFIG_FILE, FAILED, print_json
-from core.access import Scope
+from core.access import PERSON_SCOPES, Scope
 from core.errors import ConfigurationError, StorageError
-from core.names import moment
+from core.names import moment, printable
 from core.process import identity
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings, load
@@ -52,13 +54,83 @@ def init(
     `operator-networks` only, which is this machine unless it is set.
     """
     settings, table = _settings(file)
+
+    def new(subjects: "SubjectStore") -> "tuple[ApiKey, str]":
+        return _new_operator_key(subjects, table, (name, days, networks), another=another)
+
+    subject = _Subject(OPERATOR, "operator", OPERATOR_NAME, "vfolder access init")
+    _make_key(settings, table, subject, new)
+
+
+@access.command()
+@click.argument("name")
+@CONFIG_FILE
+@click.option("--id", "user", type=click.UUID, help="The user's UUID; a new user without it.")
+@click.option("--days", type=float, help="The key ends after so many days (90).")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(sorted(one.value for one in PERSON_SCOPES)),
+    help="What the key may do; everything that a user may without it. Repeat it.",
+)
+@click.option("--network", "networks", multiple=True, help="The key is for callers of it alone.")
+def user(
+    name: str,
+    *,
+    file: Path | None,
+    user: UUID | None,
+    days: float | None,
+    scopes: tuple[str, ...],
+    networks: tuple[str, ...],
+) -> None:
+    """Make a key for a user called NAME, and print it once.
+
+    Each run without --id is a new user. With it the key is one more of a user that there is, or of
+    one that a manager knows by this UUID. Run it on a node that mounts the home volume.
+    """
+    from core.access import keys  # noqa: PLC0415 - as above
+
+    settings, table = _settings(file)
+    chosen = tuple(Scope(one) for one in scopes) or tuple(PERSON_SCOPES)
+    request = keys.KeyRequest(scopes=chosen, networks=networks or None, expires_in_days=days)
+
+    def new(_: "SubjectStore") -> "tuple[ApiKey, str]":
+        return keys.new_key(request, operator=False, table=table, now=time.time())
+
+    subject = _Subject(user or uuid4(), "user", name, "vfolder access user")
+    _make_key(settings, table, subject, new)
+    click.echo(f"{printable(name)} is {subject.word}.", err=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """Who gets a key, and by which command."""
+
+    id: UUID
+    kind: str
+    name: str
+    command: str
+
+    @property
+    def word(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+def _make_key(
+    settings: Settings,
+    table: AccessTable,
+    subject: _Subject,
+    new: "Callable[[SubjectStore], tuple[ApiKey, str]]",
+) -> None:
+    """Make a key, and print it once."""
     try:
         with redirect_stdout(sys.stderr):  # logs: the key is all that goes to stdout
             subjects = _subjects(settings, table)
             _become_door(settings)
-            key, text = _new_operator_key(subjects, table, (name, days, networks), another=another)
-            _note(settings, table, key)
-            subjects.add_key(OPERATOR, key, table, name=OPERATOR_NAME)
+            key, text = new(subjects)
+            _note(settings, table, subject, key)
+            subjects.add_key(subject.id, key, table, name=subject.name)
     except (StorageError, OSError) as error:
         raise click.ClickException(getattr(error, "detail", str(error))) from None
     click.echo(text)
@@ -146,15 +218,15 @@ def _new_operator_key(
     return keys.new_key(request, operator=True, table=table, now=now)
 
 
-def _note(settings: Settings, table: AccessTable, key: "ApiKey") -> None:
+def _note(settings: Settings, table: AccessTable, subject: _Subject, key: "ApiKey") -> None:
     """Write the line of the new key into the audit log, before there is the key."""
     from core.access.audit import AuditEntry, AuditLog  # noqa: PLC0415 - as above
 
     entry = AuditEntry(
         act="keys.manage",
         decision="allowed",
-        subject=f"operator:{OPERATOR}",
-        via="vfolder access init",
+        subject=subject.word,
+        via=subject.command,
         after={"key": key.id, "name": key.name, "expires_at": moment(key.expires_at)},
     )
     AuditLog(settings.state_dir, table, connect(settings, Database.LIVE)).write(entry)

@@ -93,10 +93,14 @@ def _revoke_own(client: "Client") -> None:
 
 
 @click.command()
+@click.option("--id", "only_id", is_flag=True, help="Only what others share with: user:UUID.")
 @client_options
-def whoami(client: "Client", *, output: Output) -> None:
+def whoami(client: "Client", *, only_id: bool, output: Output) -> None:
     """Say who you are, by which credential, and what it may do."""
     me = client.me()
+    if only_id:
+        click.echo(f"user:{me['subject']['id']}")
+        return
     if output.is_data:
         output.data(me)
         return

@@ -306,6 +306,22 @@ def test_init_makes_one_operator_key(site: Site) -> None:
     assert run.invoke(main, [*arguments, "--another"]).exit_code == 0
 
 
+def test_the_first_key_of_a_user_is_made_on_a_node(site: Site) -> None:
+    run, user = CliRunner(), str(uuid4())
+    arguments = ["access", "user", "alice", "--config", site.settings.origin]
+    made = run.invoke(main, [*arguments, "--id", user, "--scope", "files:read"])
+    assert made.exit_code == 0, made.output
+    assert f"alice is user:{user}." in made.stderr
+    found = site.ask(made.stdout.strip())
+    assert found.json is not None
+    assert (found.json["subject"], found.json["scopes"]) == (f"user:{user}", ["files:read"])
+    other = site.ask(run.invoke(main, arguments).stdout.strip()).json
+    assert other is not None
+    assert other["subject"] not in ("", f"user:{user}")
+    assert "admin:read" not in other["scopes"]
+    assert run.invoke(main, [*arguments, "--scope", "admin:read"]).exit_code == 2
+
+
 def test_the_store_may_be_away(site: Site, valkey: Valkey) -> None:
     """Keys and tokens are proved by files; failures are counted by the process."""
     user = uuid4()
