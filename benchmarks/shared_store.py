@@ -23,7 +23,7 @@ from core.events.outbox import Outbox
 from core.jobs import State
 from core.jobs.requests import DeleteRequest
 from core.jobs.store import JobEnd, JobStore, Submission
-from core.quota import QuotaLedger
+from core.quota import Account, QuotaLedger
 from core.uploads import UploadStore
 from core.uploads.store import OPEN_KEY
 from tests.support.doors import running_door, settings_in
@@ -78,9 +78,9 @@ def _ledger(server: Valkey, holders: int) -> None:
     print(f"\n{holders:,} holders of one scope")
     _print("first read of a former store", [_server_us(client, lambda: ledger.read("s"))])
     moves: dict[str, Callable[[], object]] = {
-        "reserve": lambda: ledger.reserve("s", "mine", 5, LIMIT),
+        "reserve": lambda: ledger.reserve([Account("s", LIMIT, "s")], "mine", 5),
         "read": lambda: ledger.read("s"),
-        "settle": lambda: ledger.settle("s", "mine", 5),
+        "settle": lambda: ledger.settle(["s"], "mine", 5),
     }
     took: dict[str, list[int]] = {name: [] for name in moves}
     for _ in range(TIMES):

@@ -35,6 +35,16 @@ class PersonBody(Body):
     refusal = InvalidDocument
 
 
+class LimitBytes(fields.Integer):
+    """A limit in bytes; null is none."""
+
+    def __init__(self, **options: Any) -> None:
+        text = "What it may hold, beside the limit of its scope; null is no limit."
+        options.setdefault("metadata", {"description": text})
+        bounds = validate.Range(min=1, max=INTEGER_MAX)
+        super().__init__(strict=True, allow_none=True, validate=bounds, **options)
+
+
 # -- VFolders --------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class NewVFolder:
@@ -45,6 +55,7 @@ class NewVFolder:
     owner: str | None
     group_permission: str
     expires_at: float | None
+    limit_bytes: int | None
 
 
 class NewVFolderBody(PersonBody):
@@ -68,6 +79,7 @@ class NewVFolderBody(PersonBody):
         metadata={"description": "What members of the owning group may do."},
     )
     expires_at = MomentField(load_default=None, allow_none=True)
+    limit_bytes = LimitBytes(load_default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +90,12 @@ class VFolderChange:
     group_permission: Any = UNCHANGED
     expires_at: Any = UNCHANGED
     links_allowed: Any = UNCHANGED
+    limit_bytes: Any = UNCHANGED
 
     @property
     def given(self) -> dict[str, Any]:
         """Return what is to be changed, by name."""
-        names = ("name", "group_permission", "expires_at", "links_allowed")
+        names = ("name", "group_permission", "expires_at", "links_allowed", "limit_bytes")
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if value is not UNCHANGED}
 
@@ -95,6 +108,7 @@ class VFolderChangeBody(PersonBody):
     group_permission = fields.String(validate=validate.OneOf(GROUP_PERMISSIONS))
     expires_at = MomentField(allow_none=True)
     links_allowed = Truth(metadata={"description": "False ends all links until it is true again."})
+    limit_bytes = LimitBytes()
 
 
 @dataclass(frozen=True, slots=True)

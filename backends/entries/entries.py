@@ -198,11 +198,11 @@ def remove_entries(
     for path in targets:
         _check_removable(path)
     if objects := backend.skill(HasObjects):
-        with soft.settled_removal(backend, vfolder.scope) as freed:
+        with soft.settled_removal(backend, vfolder) as freed:
             objects.tree(vfolder).remove(targets, recursive=recursive, on_removed=freed.append)
         return
     trashed: list[PurePosixPath] = []
-    counts = soft.is_counted(backend, vfolder.scope)
+    counts = soft.is_counted(backend, vfolder)
     since_ms = soft.removal_began(backend) if counts else None
     freed_bytes = 0
     try:
@@ -219,7 +219,7 @@ def remove_entries(
     finally:
         if freed_bytes:  # the mark lets the call be repeated while the store is away
             holder = str(uuid4())
-            soft.settle(backend, vfolder.scope, holder, -freed_bytes, since_ms=since_ms)
+            soft.settle(backend, vfolder, holder, -freed_bytes, since_ms=since_ms)
 
 
 def _check_removable(path: VFolderPath) -> None:

@@ -4,20 +4,24 @@ The limit lies on the volume (`backends.quota.requested_limits`); what a scope h
 ledger (`core.quota.ledger`). Every writer on behalf of a caller (upload, clone, transfer, restore)
 reserves before it writes and settles after:
 
-    reserve(backend, scope, holder, size_bytes)    may refuse
-    settle(backend, scope, holder, change_bytes)   published, removed, or abandoned (0)
+    reserve(backend, place, holder, size_bytes)    may refuse
+    settle(backend, place, holder, change_bytes)   published, removed, or abandoned (0)
 
-On a volume whose storage system enforces limits, and in a scope without a limit, both do nothing.
+A place is a vfolder, whose scope counts, too; or a scope alone, for what brings or takes a complete
+vfolder. The limit of a vfolder is in its access record, on volumes of every kind. Without a limit,
+and for a scope whose limit the storage system enforces, both do nothing.
+
 Counted is what the files of vfolders hold (`backends.fs.space`), hard links once; the trash is not
 counted. Agents write into a vfolder without asking this service: the next rescan finds what they
 wrote.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from pathlib import PurePosixPath
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 import redis
@@ -26,8 +30,8 @@ from backends.base import Backend
 from backends.fs import descriptors, freed_bytes, layout
 from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError
-from core.names import QuotaScope
-from core.quota import Balance, QuotaLedger, Thresholds
+from core.names import QuotaScope, VFolderId
+from core.quota import Account, Balance, QuotaLedger, Reservation, Thresholds
 from core.redis import retrying, store_is_away, store_problem
 from core.telemetry import logger
 
@@ -38,6 +42,17 @@ T = TypeVar("T")
 #: wrong until the next rescan.
 DOOR_PATIENCE_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
+
+
+#: What a change is of; a legacy vfolder has no scope.
+Place = VFolderId | QuotaScope | None
+
+
+class VFolderLimit(NamedTuple):
+    """The limit of a vfolder, and the id of its owner as 32 digits."""
+
+    limit_bytes: int
+    owner: str
 
 
 class Patience(Protocol):
@@ -78,6 +93,10 @@ class SoftQuota:
     patience: Patience | None = None
     #: Counts the bytes that the vfolders below a scope's directory hold; None is too many to count.
     count_bytes: Callable[[int], int | None] = count_files
+    #: Reads the limit of a vfolder from its record; None where people set none.
+    vfolder_limit: Callable[[VFolderId], VFolderLimit | None] | None = None
+    #: False where the storage system enforces the limits of scopes.
+    holds_scopes: bool = True
 
     @property
     def _patiently(self) -> Patience:
@@ -85,7 +104,7 @@ class SoftQuota:
         return self.patience or _door_patience
 
     @property
-    def _ask(self) -> Patience:
+    def ask(self) -> Patience:
         """Call before anything is done: a door refuses at once."""
         return self.patience or _once
 
@@ -95,10 +114,27 @@ class SoftQuota:
             limit = requested_limits.find(root, scope)
         return limit.requested_bytes if limit else None
 
-    def balance(self, scope: QuotaScope) -> Balance:
+    def accounts(self, place: Place) -> list[Account]:
+        """Return the accounts with a limit that a change of a place is about. Costs small reads."""
+        vfolder = place if isinstance(place, VFolderId) else None
+        scope = place.scope if isinstance(place, VFolderId) else place
+        found = []
+        if scope is not None and self.holds_scopes:
+            limit_bytes = self.limit(scope)
+            if limit_bytes is not None:
+                found.append(Account(scope.directory, limit_bytes, scope.directory))
+        own = None if vfolder is None else self.account_of(vfolder)
+        return found if own is None else [*found, own]
+
+    def account_of(self, vfolder: VFolderId) -> Account | None:
+        """Return the account of a vfolder; None when it has no limit. Costs one small read."""
+        own = None if self.vfolder_limit is None else self.vfolder_limit(vfolder)
+        return None if own is None else Account(account_name(vfolder), *own)
+
+    def balance(self, account: str) -> Balance:
         """Return the ledger's figures; unknown while Redis does not answer."""
         try:
-            return self._ask(lambda: self.ledger.read(scope.directory))
+            return self.ask(lambda: self.ledger.read(account))
         except redis.RedisError as error:
             _log.warning("quota ledger not read", reason=type(error).__name__)
             return Balance(None, 0, None)
@@ -114,84 +150,164 @@ class SoftQuota:
                 self.ledger.forget(name)
                 self.ledger.record_count(name, 0, 0)
             elif self.ledger.read(name).settled_bytes is None:
-                self._count(root, scope)
+                self._count(root, name)
         except redis.RedisError as error:  # the next rescan counts
             _log.warning("quota ledger not begun", reason=type(error).__name__)
 
-    def end(self, scope: QuotaScope) -> None:
-        """Drop the ledger of a scope that has no limit any more."""
+    def end(self, account: str) -> None:
+        """Drop the account of a scope or vfolder that has no limit any more."""
         try:
-            self._patiently(lambda: self.ledger.forget(scope.directory))
+            self._patiently(lambda: self.ledger.forget(account))
         except redis.RedisError as error:  # without a limit the figure is not read
             _log.warning("quota ledger not ended", reason=type(error).__name__)
-        self.thresholds.check(self.ledger.volume, scope.directory, None, None)
+        self.thresholds.check(self.ledger.volume, account, None, None)
 
-    def _count(self, root: int, scope: QuotaScope) -> None:
-        growth = self.ledger.growth_mark(scope.directory)
-        with descriptors.opened(scope.directory, root) as directory:
-            size_bytes = self.count_bytes(directory)
-        if size_bytes is not None:
-            self.ledger.record_count(scope.directory, size_bytes, growth)
-
-    def reserve(self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int) -> None:
-        """Reserve space under a limit; see the module's `reserve`."""
+    def begin_vfolder(self, account: Account) -> bool:
+        """Start the account of a vfolder that got a limit; return whether its usage is known."""
         try:
-            others = self._ask(lambda: self._reserve(scope, holder, size_bytes, limit_bytes))
+            if self.ledger.read(account.name).settled_bytes is None:
+                with self.root() as root:
+                    self._count(root, account.name)
+            used_bytes = self.ledger.read(account.name).used_bytes
+        except redis.RedisError as error:  # the next rescan counts
+            _log.warning("quota ledger not begun", reason=type(error).__name__)
+            return False
+        self.publish([account], [used_bytes])
+        return used_bytes is not None
+
+    def _count(self, root: int, name: str) -> None:
+        """Count what an account holds, if that is quick."""
+        growth = self.ledger.growth_mark(name)
+        scope, _, vfolder = name.partition("/")
+        if vfolder:
+            # The files of a vfolder on a storage of objects are counted by a job alone.
+            if self.count_bytes is not count_files:
+                return
+            path = PurePosixPath(scope, vfolder[:2], vfolder[2:4], vfolder[4:])
+            with descriptors.opened(path, root) as directory:
+                sums = quick_usage.count(directory)
+                size_bytes = None if sums is None else sums.size_bytes
+        else:
+            with descriptors.opened(scope, root) as directory:
+                size_bytes = self.count_bytes(directory)
+        if size_bytes is not None:
+            self.ledger.record_count(name, size_bytes, growth)
+
+    def reserve(self, accounts: Sequence[Account], holder: str, size_bytes: int) -> None:
+        """Reserve space under limits; see the module's `reserve`."""
+        try:
+            answer = self.ask(lambda: self._reserve(accounts, holder, size_bytes))
         except redis.RedisError as error:
             if not store_is_away(error):
                 raise
             raise store_problem(error) from error
-        if others is not None:
-            left = max(limit_bytes - others, 0)
-            raise QuotaExceeded(f"The quota scope has {left} bytes left, {size_bytes} wanted.")
+        full = answer.full
+        if full is not None:
+            left = max(full.limit_bytes - (answer.others_bytes or 0), 0)
+            what = "vfolder" if full.view == "vfolder" else "quota scope"
+            raise QuotaExceeded(
+                f"The {what} has {left} bytes left, {size_bytes} wanted.",
+                limited_by=full.view,
+                left_bytes=left,
+                used_bytes=answer.others_bytes,
+                as_of=answer.as_of,
+            )
 
-    def _reserve(
-        self, scope: QuotaScope, holder: str, size_bytes: int, limit_bytes: int
-    ) -> int | None:
-        """Return what the others hold when the limit would be passed, else None."""
-        name = scope.directory
-        answer = self.ledger.reserve(name, holder, size_bytes, limit_bytes)
-        if not answer.counted:
+    def _reserve(self, accounts: Sequence[Account], holder: str, size_bytes: int) -> Reservation:
+        answer = self.ledger.reserve(accounts, holder, size_bytes)
+        if answer.uncounted:
             with self.root() as root:
-                self._count(root, scope)
-            answer = self.ledger.reserve(name, holder, size_bytes, limit_bytes)
-            if answer.others_bytes is not None:  # the first call reserved without a figure
-                self.ledger.settle(name, holder)
-        return answer.others_bytes
+                for account in answer.uncounted:
+                    self._count(root, account.name)
+            uncounted = [account.name for account in answer.uncounted]
+            answer = self.ledger.reserve(accounts, holder, size_bytes)
+            if answer.full is not None:  # the first call reserved without a figure
+                self.ledger.settle(uncounted, holder)
+        return answer
 
     def clock_ms(self) -> int | None:
         """Return the time of the store; None while it does not answer."""
         try:
-            return self._ask(self.ledger.clock_ms)
+            return self.ask(self.ledger.clock_ms)
         except redis.RedisError as error:
             _log.warning("time of the quota ledger not read", reason=type(error).__name__)
             return None
 
     def settle(
         self,
-        scope: QuotaScope,
+        accounts: Sequence[Account],
         holder: str,
         change_bytes: int,
         *,
         as_reserved: bool = False,
         since_ms: int | None = None,
-    ) -> int | None:
-        """Settle a reservation; return what the scope holds now. See the module's `settle`."""
+    ) -> None:
+        """Settle a reservation; see the module's `settle`."""
+        names = [account.name for account in accounts]
         try:
-            name = scope.directory
-            return self._patiently(
+            used = self._patiently(
                 lambda: self.ledger.settle(
-                    name, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms
+                    names, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms
                 )
             )
         except redis.RedisError as error:  # the change is made; a rescan corrects the figure
             _log.warning("quota ledger not settled", reason=type(error).__name__)
-            return None
+            return
+        self.publish(accounts, used)
+
+    def publish(self, accounts: Sequence[Account], used: Sequence[int | None]) -> None:
+        """Publish the thresholds that accounts have reached."""
+        for account, used_bytes in zip(accounts, used, strict=True):
+            if used_bytes is not None:
+                limit = account.limit_bytes
+                volume, name = self.ledger.volume, account.name
+                self.thresholds.check(volume, name, used_bytes, limit, owner=account.owner)
+
+
+@dataclass(frozen=True, slots=True)
+class VFolderCount:
+    """A count of a vfolder with a limit, for its account; `begin_count` makes it."""
+
+    soft: SoftQuota
+    account: Account
+    growth: int
+
+    def end(self, size_bytes: int) -> None:
+        """Keep what was counted, and publish the thresholds that it has reached."""
+        ledger, name = self.soft.ledger, self.account.name
+        self.soft.ask(lambda: ledger.record_count(name, size_bytes, self.growth))
+        self.soft.publish([self.account], [self.soft.balance(name).used_bytes])
+
+
+def begin_count(backend: Backend, vfolder: VFolderId) -> VFolderCount | None:
+    """Begin a count of a vfolder; None for one without a limit.
+
+    Raises:
+        redis.RedisError: the ledger does not answer.
+    """
+    soft = ledger_of(backend)
+    account = None if soft is None else soft.account_of(vfolder)
+    if soft is None or account is None:
+        return None
+    growth = soft.ask(lambda: soft.ledger.growth_mark(account.name))
+    return VFolderCount(soft, account, growth)
+
+
+def account_name(vfolder: VFolderId) -> str:
+    """Return the name of a vfolder's account in the ledger of its volume."""
+    scope = vfolder.scope.directory if vfolder.scope else "."
+    return f"{scope}/{vfolder.id.hex}"
+
+
+def ledger_of(backend: Backend) -> SoftQuota | None:
+    """Return what this service limits on a backend's volume; None where it limits nothing."""
+    return backend.skill(SoftQuota)
 
 
 def soft_of(backend: Backend) -> SoftQuota | None:
-    """Return the soft limits of a backend's volume; None where this service enforces none."""
-    return backend.skill(SoftQuota)
+    """Return the soft limits of a volume's scopes; None where this service enforces none."""
+    soft = ledger_of(backend)
+    return soft if soft is not None and soft.holds_scopes else None
 
 
 def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
@@ -201,61 +317,62 @@ def limit_of(backend: Backend, scope: QuotaScope | None) -> int | None:
 
 
 def reserve(
-    backend: Backend, scope: QuotaScope | None, holder: str, size_bytes: int | Callable[[], int]
+    backend: Backend, place: Place, holder: str, size_bytes: int | Callable[[], int]
 ) -> None:
     """Reserve space for a holder (an upload, a job), in place of its reservation before.
 
     A function for the size is called only where a limit is set.
 
     A reservation ends with `settle`, or a day after it was last made. Costs one round trip where a
-    limit is set. A scope that was never counted is counted first, if that takes at most two
-    seconds.
+    limit is set. What was never counted is counted first, if that takes at most two seconds.
 
     Raises:
-        QuotaExceeded: the scope has not so many bytes left; the detail says how many.
+        QuotaExceeded: scope or vfolder has not so many bytes left; the detail says how many.
         StoreUnavailable: the ledger does not answer, or refuses.
     """
-    limit, soft = limit_of(backend, scope), soft_of(backend)
-    if limit is not None and soft is not None and scope is not None:
+    soft = ledger_of(backend)
+    if soft is None:
+        return
+    accounts = soft.accounts(place)
+    if accounts:
         wanted = size_bytes() if callable(size_bytes) else size_bytes
-        soft.reserve(scope, holder, wanted, limit)
+        soft.reserve(accounts, holder, wanted)
 
 
 def settle(
     backend: Backend,
-    scope: QuotaScope | None,
+    place: Place,
     holder: str,
     change_bytes: int = 0,
     *,
     as_reserved: bool = False,
     since_ms: int | None = None,
 ) -> None:
-    """End a reservation and record what the scope gained or lost; never refuses.
+    """End a reservation and record what a place gained or lost; never refuses.
 
     The change is recorded once for this holder, though a job that died settles again. With
-    `as_reserved` the scope gained what is reserved: for a process that does not know what its
-    predecessor replaced. `since_ms` is when a removal began, by the store's clock (`removal_began`
-    or the start of a job): a count that ended since then may have seen the loss, so the loss is not
-    subtracted.
+    `as_reserved` it gained what is reserved: for a process that does not know what its predecessor
+    replaced. `since_ms` is when a removal began, by the store's clock (`removal_began` or the start
+    of a job): a count that ended since then may have seen the loss, so the loss is not subtracted.
     """
-    soft = soft_of(backend)
-    if soft is None or scope is None:
+    soft = ledger_of(backend)
+    if soft is None:
         return
     try:
-        limit = soft.limit(scope)
+        accounts = soft.accounts(place)
     except (OSError, StorageError) as error:  # the change is made; a rescan corrects the figure
         _log.warning("quota limit not read", reason=type(error).__name__)
         return
-    if limit is None:  # without a limit no figure is kept
-        return
-    used = soft.settle(scope, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms)
-    if used is not None:
-        soft.thresholds.check(soft.ledger.volume, scope.directory, used, limit)
+    if accounts:  # without a limit no figure is kept
+        soft.settle(
+            accounts, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms
+        )
 
 
-def is_counted(backend: Backend, scope: QuotaScope | None) -> bool:
-    """Return whether the ledger must know what a removal from the scope frees."""
-    return limit_of(backend, scope) is not None
+def is_counted(backend: Backend, place: Place) -> bool:
+    """Return whether the ledger must know what a removal from a place frees."""
+    soft = ledger_of(backend)
+    return soft is not None and bool(soft.accounts(place))
 
 
 def removal_began(backend: Backend) -> int | None:
@@ -263,15 +380,15 @@ def removal_began(backend: Backend) -> int | None:
 
     Costs one round trip; a job has the time of its start instead.
     """
-    soft = soft_of(backend)
+    soft = ledger_of(backend)
     return None if soft is None else soft.clock_ms()
 
 
 @contextmanager
-def settled_removal(backend: Backend, scope: QuotaScope | None) -> Iterator[list[int]]:
+def settled_removal(backend: Backend, place: Place) -> Iterator[list[int]]:
     """Give a list for the bytes that the block frees, and record their sum, however it ends."""
     freed: list[int] = []
-    if not is_counted(backend, scope):
+    if not is_counted(backend, place):
         yield freed
         return
     since_ms = removal_began(backend)
@@ -279,7 +396,7 @@ def settled_removal(backend: Backend, scope: QuotaScope | None) -> Iterator[list
         yield freed
     finally:
         if any(freed):
-            settle(backend, scope, str(uuid4()), -sum(freed), since_ms=since_ms)
+            settle(backend, place, str(uuid4()), -sum(freed), since_ms=since_ms)
 
 
 def size_of(path: str, dir_fd: int) -> int:

@@ -153,7 +153,7 @@ class Staging:
                 self.on_work(0)
                 size_bytes -= soft.size_of(target.name, parent)
                 # What it replaces may be less than it was when the space was reserved.
-                soft.reserve(self.backend, vfolder.scope, self.upload.id, size_bytes)
+                soft.reserve(self.backend, vfolder, self.upload.id, size_bytes)
                 since_ms = soft.removal_began(self.backend) if size_bytes < 0 else None
                 self._rename(target.name, parent)
                 os.fsync(parent)
@@ -166,9 +166,9 @@ class Staging:
     ) -> None:
         """Send the file to a storage system that keeps objects, then remove it here."""
         change_bytes, since_ms = size_bytes, None
-        if soft.is_counted(self.backend, vfolder.scope):
+        if soft.is_counted(self.backend, vfolder):
             change_bytes -= files.file_size(vfolder, target)
-            soft.reserve(self.backend, vfolder.scope, self.upload.id, change_bytes)
+            soft.reserve(self.backend, vfolder, self.upload.id, change_bytes)
             since_ms = soft.removal_began(self.backend) if change_bytes < 0 else None
         self._send_bytes(files, vfolder, target, size_bytes)
         with translated(), suppress(FileNotFoundError):
@@ -470,8 +470,8 @@ def reserve_space(backend: Backend, upload: Upload) -> None:
         QuotaExceeded, StoreUnavailable: as `backends.quota.soft.reserve`.
     """
     size_bytes = (upload.limit if upload.length is None else upload.length) or 0
-    scope = VFolderId.parse(upload.vfolder).scope
-    soft.reserve(backend, scope, upload.id, lambda: max(0, size_bytes - _replaced(backend, upload)))
+    vfolder = VFolderId.parse(upload.vfolder)
+    soft.reserve(backend, vfolder, upload.id, lambda: max(0, size_bytes - _replaced(backend, upload)))
 
 
 def _replaced(backend: Backend, upload: Upload) -> int:
@@ -498,8 +498,8 @@ def settle_space(
 
     `since_ms` is as in `backends.quota.soft.settle`, for a file that replaced a longer one.
     """
-    scope = VFolderId.parse(upload.vfolder).scope
-    soft.settle(backend, scope, upload.id, change_bytes, since_ms=since_ms)
+    vfolder = VFolderId.parse(upload.vfolder)
+    soft.settle(backend, vfolder, upload.id, change_bytes, since_ms=since_ms)
 
 
 def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:
@@ -507,8 +507,8 @@ def settle_found(backend: Backend, upload: Upload, size_bytes: int) -> None:
 
     Just before, it reserved what the vfolder gains; what it replaced is not known any more.
     """
-    scope = VFolderId.parse(upload.vfolder).scope
-    soft.settle(backend, scope, upload.id, size_bytes, as_reserved=True)
+    vfolder = VFolderId.parse(upload.vfolder)
+    soft.settle(backend, vfolder, upload.id, size_bytes, as_reserved=True)
 
 
 def allocate_ahead(descriptor: int, start: int, size: int, length: int) -> None:

@@ -265,6 +265,8 @@ ON_VOLUME = _named(
     access_files.subjects,
     scope_records.records_of_scope,
     quota_views.scope_views,
+    quota_views.vfolder_view,
+    quota_views.follow_vfolder_limit,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

@@ -5,13 +5,13 @@ import time
 from msgspec import Struct
 
 from backends.base import Backend
-from backends.quota import soft_of
+from backends.quota import account_name, ledger_of, soft_of
 from core.errors import QuotaScopeNotFound
-from core.names import QuotaScope, moment
+from core.names import QuotaScope, VFolderId, moment
 
 
 class ScopeView(Struct, frozen=True):
-    """Limit and usage of a quota scope; None is unknown, or no limit."""
+    """Limit and usage of a quota scope or vfolder; None is unknown, or no limit."""
 
     limit_bytes: int | None
     used_bytes: int | None
@@ -36,5 +36,32 @@ def _view(backend: Backend, scope: QuotaScope) -> ScopeView | None:
     as_of = None
     if usage.used_bytes is not None:
         soft = soft_of(backend)
-        as_of = moment(time.time()) if soft is None else soft.balance(scope).as_of
+        as_of = moment(time.time()) if soft is None else soft.balance(scope.directory).as_of
     return ScopeView(usage.limit_bytes, usage.used_bytes, as_of, usage.enforced)
+
+
+def vfolder_view(backend: Backend, vfolder: VFolderId) -> ScopeView | None:
+    """Return a view of a vfolder; None for one without a limit of its own."""
+    soft = ledger_of(backend)
+    account = None if soft is None else soft.account_of(vfolder)
+    if soft is None or account is None:
+        return None
+    balance = soft.balance(account.name)
+    known = balance.used_bytes is not None
+    as_of = balance.as_of if known else None
+    return ScopeView(account.limit_bytes, balance.used_bytes, as_of, "soft")
+
+
+def follow_vfolder_limit(backend: Backend, vfolder: VFolderId) -> bool:
+    """Begin the account of a vfolder whose record got a limit, or end it; return if it is counted.
+
+    Costs a count where that takes at most two seconds.
+    """
+    soft = ledger_of(backend)
+    if soft is None:
+        return True
+    account = soft.account_of(vfolder)
+    if account is None:
+        soft.end(account_name(vfolder))
+        return True
+    return soft.begin_vfolder(account)

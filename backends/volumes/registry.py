@@ -16,7 +16,14 @@ from backends.systems.btrfs import BtrfsBackend
 from backends.systems.cephfs import CephFsBackend
 from backends.systems.xfs import Ext4Backend, XfsBackend
 from backends.volumes.identity import MarkerIdentity
-from backends.volumes.wrappers import FaultyBackend, PrivilegedQuotaBackend, SoftQuotaBackend
+from backends.volumes.vfolder_limits import limit_of_record
+from backends.volumes.wrappers import (
+    FaultyBackend,
+    PrivilegedQuotaBackend,
+    SoftQuotaBackend,
+    VFolderQuotaBackend,
+)
+from core.access import Seals
 from core.errors import ConfigurationError, UnknownVolume, VolumeUnavailable
 from core.process import privileges
 from core.quota import QuotaLedger, Thresholds
@@ -211,17 +218,23 @@ class Volumes:
         the worker of the node sets them. Where the storage system has no limits, we enforce them.
         """
         quota_socket = self._settings.vfolder.worker.quota_socket
+        mounted = backend.skill(MountedBackend)
         if backend.skill(HasQuota):
             if quota_socket and not privileges.has(privileges.CAP_SYS_ADMIN):
-                return PrivilegedQuotaBackend(backend, Path(quota_socket))
-            return backend
-        mounted = backend.skill(MountedBackend)
-        if mounted is None:
-            return backend
+                backend = PrivilegedQuotaBackend(backend, Path(quota_socket))
+            if mounted is None or self._settings.vfolder.access is None:
+                return backend
+            quota = replace(self._quota(mounted), holds_scopes=False)
+            return VFolderQuotaBackend(backend, quota)
+        return backend if mounted is None else SoftQuotaBackend(mounted, self._quota(mounted))
+
+    def _quota(self, backend: MountedBackend) -> SoftQuota:
+        """Return what this service limits on a volume: scopes, and with people single vfolders."""
         ledger = QuotaLedger(connect(self._settings, Database.JOBS), backend.mount.volume)
         thresholds = Thresholds(self._settings)
         objects = backend.skill(HasObjects)
         count = count_files if objects is None else partial(count_objects, objects)
-        return SoftQuotaBackend(
-            mounted, SoftQuota(ledger, thresholds, mounted.root, self._patiently, count)
-        )
+        own = None
+        if self._settings.vfolder.access is not None:
+            own = partial(limit_of_record, backend, Seals(self._settings.seal_secrets))
+        return SoftQuota(ledger, thresholds, backend.root, self._patiently, count, own)

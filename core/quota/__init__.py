@@ -1,11 +1,12 @@
 """Usage and thresholds of quota scopes, kept in Redis. Knows no file system."""
 
-from core.quota.ledger import Balance, QuotaLedger
+from core.quota.ledger import Account, Balance, QuotaLedger, Reservation
 from core.quota.notices import Notice, NoticeStore
 from core.quota.thresholds import Thresholds, scopes_at_thresholds
 from core.quota.usage import HiddenUsage, HiddenUsageStore, LastUsageStore
 
 __all__ = [
+    "Account",
     "Balance",
     "HiddenUsage",
     "HiddenUsageStore",
@@ -13,6 +14,7 @@ __all__ = [
     "Notice",
     "NoticeStore",
     "QuotaLedger",
+    "Reservation",
     "Thresholds",
     "scopes_at_thresholds",
 ]

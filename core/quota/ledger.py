@@ -1,4 +1,6 @@
-"""The ledger in Redis: usage of quota scopes where the storage system does not count.
+"""The ledger in Redis: usage where the storage system does not count.
+
+An account is that of a quota scope, or of one vfolder with a limit (`<scope>/<vfolder>`).
 
     vf:quota:<volume>:<scope>      hash  used, grown (bytes), as_of (ms)
     vf:holds:<volume>:<scope>      hash  holder -> '<bytes> <end ms>': reserved, not settled yet
@@ -8,7 +10,7 @@
     vf:quota-scopes:<volume>       set  the scopes that have a figure
 
 A holder (an upload, a job) reserves space before it writes, and settles when it publishes. Each is
-one script, so that several writers never pass a limit together. What other programs write into the
+one script over all its accounts, so that several writers never pass a limit together. What other programs write into the
 tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
 not zero.
 
@@ -23,6 +25,7 @@ The cost of a script does not depend on the number of holders. Versions up to 0.
 hash of holders: when its length differs from the sorted set's, a script makes set and sum again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -40,9 +43,12 @@ EXPIRED_MAX = 200
 #: Scopes per step while the index of scopes is read.
 _STEP = 1000
 
-#: Every script takes the keys of one scope first: figures, holders, their ends, their sum.
+#: Every script takes four keys of each account: figures, holders, their ends, their sum. `base` is
+#: the number of keys before those of the account that the functions are about.
 _PRELUDE = """
 local EXPIRED_MAX = %d
+local base = 0
+local function key(number) return KEYS[base + number] end
 local function now() local t = redis.call('TIME') return t[1] * 1000 + math.floor(t[2] / 1000) end
 local function text(number) return string.format('%%.0f', number) end
 local function parts(value)
@@ -50,81 +56,105 @@ local function parts(value)
   return tonumber(size), tonumber(ends)
 end
 local function size_of(holder)
-  local value = redis.call('HGET', KEYS[2], holder)
+  local value = redis.call('HGET', key(2), holder)
   return value and parts(value) or 0
 end
-local function sum() return tonumber(redis.call('GET', KEYS[4]) or '0') end
+local function sum() return tonumber(redis.call('GET', key(4)) or '0') end
 local function set_sum(number)
-  if redis.call('HLEN', KEYS[2]) == 0 then redis.call('DEL', KEYS[4])
-  else redis.call('SET', KEYS[4], text(math.max(0, number))) end
+  if redis.call('HLEN', key(2)) == 0 then redis.call('DEL', key(4))
+  else redis.call('SET', key(4), text(math.max(0, number))) end
 end
 local function drop(holder)
   local rest = sum() - size_of(holder)
-  if redis.call('HDEL', KEYS[2], holder) + redis.call('ZREM', KEYS[3], holder) > 0 then
+  if redis.call('HDEL', key(2), holder) + redis.call('ZREM', key(3), holder) > 0 then
     set_sum(rest)
   end
 end
 local function rebuild()
-  local all, total = redis.call('HGETALL', KEYS[2]), 0
-  redis.call('DEL', KEYS[3])
+  local all, total = redis.call('HGETALL', key(2)), 0
+  redis.call('DEL', key(3))
   for i = 1, #all, 2 do
     local size, ends = parts(all[i + 1])
-    redis.call('ZADD', KEYS[3], ends, all[i])
+    redis.call('ZADD', key(3), ends, all[i])
     total = total + size
   end
   set_sum(total)
 end
 -- Returns whether reservations that have expired may be left.
 local function expire()
-  if redis.call('HLEN', KEYS[2]) ~= redis.call('ZCARD', KEYS[3]) then rebuild() end
-  local over = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. text(now()),
+  if redis.call('HLEN', key(2)) ~= redis.call('ZCARD', key(3)) then rebuild() end
+  local over = redis.call('ZRANGEBYSCORE', key(3), '-inf', '(' .. text(now()),
     'LIMIT', 0, EXPIRED_MAX)
   local rest = sum()
   for _, holder in ipairs(over) do
     rest = rest - size_of(holder)
-    redis.call('HDEL', KEYS[2], holder)
-    redis.call('ZREM', KEYS[3], holder)
+    redis.call('HDEL', key(2), holder)
+    redis.call('ZREM', key(3), holder)
   end
   if #over > 0 then set_sum(rest) end
   return #over == EXPIRED_MAX
 end
 """ % (EXPIRED_MAX,)  # noqa: UP031 - Lua has braces
+#: ARGV: holder, size, lifetime (ms), then the limit of each account.
+#: Nothing is reserved unless it fits into each account; the one with the least room is named.
 _RESERVE = (
     _PRELUDE
     + """
-local more = expire()
-local used = redis.call('HGET', KEYS[1], 'used')
-local others = sum() - size_of(ARGV[1])
-if used and tonumber(used) + others + tonumber(ARGV[2]) > tonumber(ARGV[3]) then
-  return {more and 'again' or 'full', text(tonumber(used) + others)}
+local size, count, others, uncounted = tonumber(ARGV[2]), #KEYS / 4, {}, {}
+local least, full
+for account = 1, count do
+  base = (account - 1) * 4
+  local more = expire()
+  local used, limit = redis.call('HGET', key(1), 'used'), tonumber(ARGV[3 + account])
+  others[account] = sum() - size_of(ARGV[1])
+  if not used then uncounted[#uncounted + 1] = text(account - 1)
+  elseif tonumber(used) + others[account] + size > limit then
+    if more then return {'again', '', '', ''} end
+    local left = limit - tonumber(used) - others[account]
+    if not least or left < least then
+      local as_of = redis.call('HGET', key(1), 'as_of') or ''
+      least, full = left, {'full', text(account - 1), text(tonumber(used) + others[account]), as_of}
+    end
+  end
 end
-local ends = text(now() + tonumber(ARGV[4]))
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ends)
-redis.call('ZADD', KEYS[3], ends, ARGV[1])
-set_sum(others + tonumber(ARGV[2]))
-return {used and 'held' or 'unknown', ''}
+if full then return full end
+local ends = text(now() + tonumber(ARGV[3]))
+for account = 1, count do
+  base = (account - 1) * 4
+  redis.call('HSET', key(2), ARGV[1], ARGV[2] .. ' ' .. ends)
+  redis.call('ZADD', key(3), ends, ARGV[1])
+  set_sum(others[account] + size)
+end
+return {'held', table.concat(uncounted, ' '), '', ''}
 """
 )
+#: The keys of all accounts are followed by one mark for each.
+#: ARGV: holder, change, lifetime of a mark (s), as reserved, since (ms).
 _SETTLE = (
     _PRELUDE
     + """
-expire()
-local change = tonumber(ARGV[2])
--- A count that ended since the removal began may have seen it.
-local since, as_of = tonumber(ARGV[5]), tonumber(redis.call('HGET', KEYS[1], 'as_of') or '0')
-if change < 0 and since and as_of >= since then change = 0 end
-if ARGV[4] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then change = size_of(ARGV[1]) end
-drop(ARGV[1])
-local used = redis.call('HGET', KEYS[1], 'used')
-if change ~= 0 and redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[3]) then
-  if used then
-    used = math.max(0, tonumber(used) + change)
-    redis.call('HSET', KEYS[1], 'used', text(used))
+local count, answers = #KEYS / 5, {}
+for account = 1, count do
+  base = (account - 1) * 4
+  expire()
+  local change = tonumber(ARGV[2])
+  -- A count that ended since the removal began may have seen it.
+  local since, as_of = tonumber(ARGV[5]), tonumber(redis.call('HGET', key(1), 'as_of') or '0')
+  if change < 0 and since and as_of >= since then change = 0 end
+  if ARGV[4] ~= '' and redis.call('HEXISTS', key(2), ARGV[1]) == 1 then change = size_of(ARGV[1]) end
+  drop(ARGV[1])
+  local used = redis.call('HGET', key(1), 'used')
+  local mark = KEYS[count * 4 + account]
+  if change ~= 0 and redis.call('SET', mark, '1', 'NX', 'EX', ARGV[3]) then
+    if used then
+      used = math.max(0, tonumber(used) + change)
+      redis.call('HSET', key(1), 'used', text(used))
+    end
+    if change > 0 then redis.call('HINCRBYFLOAT', key(1), 'grown', text(change)) end
   end
-  if change > 0 then redis.call('HINCRBYFLOAT', KEYS[1], 'grown', text(change)) end
+  answers[account] = used and text(tonumber(used) + sum()) or ''
 end
-if not used then return '' end
-return text(tonumber(used) + sum())
+return answers
 """
 )
 _COUNTED = (
@@ -163,13 +193,31 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What a limit is of, in the ledger of its volume: a quota scope, or one vfolder."""
+
+    #: The directory of a scope; of a vfolder also its id: `<scope>/<id>`.
+    name: str
+    limit_bytes: int
+    #: Whose account it is, for thresholds: the id of a user or group as 32 digits.
+    owner: str
+
+    @property
+    def view(self) -> str:
+        """Return `scope`, or `vfolder`."""
+        return "vfolder" if "/" in self.name else "scope"
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """The answer to a request for space."""
 
-    #: What the others hold; None when the space was reserved.
-    others_bytes: int | None
-    #: Whether the usage is known; a scope that was never counted accepts every reservation.
-    counted: bool
+    #: The account that has no room, and what it holds; None when the space was reserved.
+    full: Account | None = None
+    others_bytes: int | None = None
+    as_of: str | None = None
+    #: The accounts that were never counted: they accept every reservation.
+    uncounted: tuple[Account, ...] = ()
 
 
 class QuotaLedger:
@@ -188,37 +236,44 @@ class QuotaLedger:
         self._read = client.register_script(_READ)
         self._index = f"{PREFIX}quota-scopes:{volume}"
 
-    def reserve(self, scope: str, holder: str, size_bytes: int, limit_bytes: int) -> Reservation:
-        """Reserve bytes for a holder, in place of its former reservation, which stays if refused.
+    def reserve(self, accounts: Sequence[Account], holder: str, size_bytes: int) -> Reservation:
+        """Reserve bytes for a holder in each account, or in none.
 
-        Costs one round trip.
+        They are in place of its former reservation, which stays if refused. Costs one round trip.
         """
-        args: list[str | int] = [holder, max(0, size_bytes), limit_bytes, HOLD_SECONDS * 1000]
-        answer = "again"
+        limits = [account.limit_bytes for account in accounts]
+        args: list[str | int] = [holder, max(0, size_bytes), HOLD_SECONDS * 1000, *limits]
+        keys = [key for account in accounts for key in self._keys(account.name)]
+        answer, text, used, as_of = "again", "", "", ""
         while answer == "again":  # many reservations expired at once
-            answer, used = self._reserve(keys=self._keys(scope), args=args)
-        return Reservation(int(used) if answer == "full" else None, answer != "unknown")
+            answer, text, used, as_of = self._reserve(keys=keys, args=args)
+        if answer == "full":
+            return Reservation(accounts[int(text)], int(used), moment_of_ms(as_of))
+        return Reservation(uncounted=tuple(accounts[int(number)] for number in text.split()))
 
     def settle(
         self,
-        scope: str,
+        names: Sequence[str],
         holder: str,
         change_bytes: int = 0,
         *,
         as_reserved: bool = False,
         since_ms: int | None = None,
-    ) -> int | None:
-        """End a reservation, and add what the scope gained or lost; return its usage, if known.
+    ) -> list[int | None]:
+        """End a reservation, and add what each account gained or lost; return their usage.
 
-        Repeated calls for this holder make the change only once. With `as_reserved` the scope
+        Repeated calls for this holder make the change only once. With `as_reserved` an account
         gained what is reserved; `change_bytes` counts where the reservation has ended. With
-        `since_ms`, a loss is not subtracted when a count ended since that time of the store.
+        `since_ms`, a loss is not subtracted when a count ended since that time of the store. Costs
+        one round trip.
         """
         since = "" if since_ms is None else since_ms
         terms = ["1" if as_reserved else "", since]
         args: list[str | int] = [holder, change_bytes, ONCE_SECONDS, *terms]
-        used: str = self._settle(keys=[*self._keys(scope), self._token(scope, holder)], args=args)
-        return int(used) if used else None
+        keys = [key for name in names for key in self._keys(name)]
+        keys += [self._token(name, holder) for name in names]
+        answers = cast("list[str]", self._settle(keys=keys, args=args))
+        return [int(used) if used else None for used in answers]
 
     def clock_ms(self) -> int:
         """Return the time of the store in milliseconds; take it before a removal begins."""

@@ -1,8 +1,8 @@
 """Thresholds of limits: reaching 80, 90, 95 or 100 % of a limit is published once.
 
-    vf:thresholds:<volume>   hash  scope -> the threshold it is at or above
+    vf:thresholds:<volume>   hash  account -> the threshold it is at or above
 
-When a scope rises to a threshold, this publishes an event, counts it, logs it, and keeps a notice
+An account is a quota scope, or a vfolder with a limit. When a scope rises to a threshold, this publishes an event, counts it, logs it, and keeps a notice
 for its owner. When a scope falls, only the record changes, so that the next rise is published
 again. It falls when it is 5 % of the limit below: a scope that goes up and down at a threshold is
 published once. Every process that reads a usage checks it. The script decides which of several
@@ -25,8 +25,6 @@ PERCENTS = (80, 90, 95, 100)
 #: A scope falls from a threshold when it is so far below (percent of its limit).
 HYSTERESIS_PERCENT = 5
 EVENT = "quota_threshold_reached"
-#: What the limit is of.
-VIEW = "scope"
 #: The directory of vfolders without a scope; no subject owns it.
 TOP = "."
 
@@ -63,24 +61,41 @@ class Thresholds:
         self._notices = NoticeStore(self._redis) if settings.vfolder.access is not None else None
 
     def check(
-        self, volume: str, scope: str, used_bytes: int | None, limit_bytes: int | None
+        self,
+        volume: str,
+        account: str,
+        used_bytes: int | None,
+        limit_bytes: int | None,
+        *,
+        owner: str = "",
     ) -> bool:
-        """Record the threshold of a scope; return whether it rose, which is published then.
+        """Record the threshold of an account; return whether it rose, which is published then.
 
-        `scope` is the name of its directory. A failure of the store or of the events' server is
-        only logged.
+        `account` is a name of the ledger: the directory of a scope, or that and a vfolder. `owner`
+        gets the notice (32 digits); the user or group of the scope when empty. A failure of the
+        store or of the events' server is only logged.
         """
         reached = kept = 0
         if used_bytes is not None and limit_bytes is not None:
             reached = level(used_bytes, limit_bytes)
             kept = level(used_bytes, limit_bytes, HYSTERESIS_PERCENT)
         try:
-            rose = bool(self._move(keys=[_key(volume)], args=[scope, reached, kept]))
+            rose = bool(self._move(keys=[_key(volume)], args=[account, reached, kept]))
         except redis.RedisError as error:
             _log.warning("threshold not recorded", volume=volume, reason=type(error).__name__)
             return False
         if rose:
-            self._publish(volume, scope, reached, (used_bytes or 0, limit_bytes or 0))
+            scope, _, vfolder = account.partition("/")
+            facts = {
+                "volume": volume,
+                "scope": scope,
+                "percent": reached,
+                "used_bytes": used_bytes,
+                "limit_bytes": limit_bytes,
+                "view": "vfolder" if vfolder else "scope",
+                "vfolder": vfolder or None,
+            }
+            self._publish(facts, owner or scope)
         return rose
 
     def close(self) -> None:
@@ -88,32 +103,25 @@ class Thresholds:
         self._redis.close()
         self._events.close()
 
-    def _publish(self, volume: str, scope: str, reached: int, figures: tuple[int, int]) -> None:
-        used_bytes, limit_bytes = figures
-        facts: dict[str, Any] = {
-            "volume": volume,
-            "scope": scope,
-            "percent": reached,
-            "used_bytes": used_bytes,
-            "limit_bytes": limit_bytes,
-            "view": VIEW,
-        }
+    def _publish(self, facts: dict[str, Any], owner: str) -> None:
+        volume = facts["volume"]
         _log.warning("quota threshold reached", **facts)
-        metrics.THRESHOLDS.labels(volume, str(reached)).inc()
+        metrics.THRESHOLDS.labels(volume, str(facts["percent"]), facts["view"]).inc()
         try:
             self._bus.broadcast(Event(EVENT, facts))
         except redis.RedisError as error:
             _log.warning("threshold not published", volume=volume, reason=type(error).__name__)
         try:
-            if self._notices is not None and scope != TOP:
-                self._notices.add(scope, {"kind": "quota", **facts})
+            if self._notices is not None and owner != TOP:
+                self._notices.add(owner, {"kind": "quota", **facts})
         except redis.RedisError as error:
             _log.warning("notice not kept", volume=volume, reason=type(error).__name__)
 
 
 def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:
     """Return the number of a volume's scopes at each threshold, and not at a higher one."""
-    levels = cast("list[str]", client.hvals(_key(volume)))
+    found = cast("dict[str, str]", client.hgetall(_key(volume)))
+    levels = [reached for account, reached in found.items() if "/" not in account]
     return {percent: levels.count(str(percent)) for percent in PERCENTS}
 
 

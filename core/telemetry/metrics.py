@@ -78,6 +78,6 @@ BACKEND_SECONDS = Histogram(
 )
 THRESHOLDS = Counter(
     "vfolder_quota_thresholds",
-    "Times a quota scope rose to a share of its limit (percent).",
-    ("volume", "percent"),
+    "Times a quota scope, or a vfolder (view), rose to a share of its limit (percent).",
+    ("volume", "percent", "view"),
 )

@@ -145,8 +145,8 @@ def _promises() -> Iterator[Mutation]:
     yield replaced(
         "ledger settled twice: by a second attempt",
         "workers/verbs/transfer/transfer.py",
-        "soft.settle(self._target.backend, scope, job.id, gained - lost, since_ms=since_ms)",
-        'soft.settle(self._target.backend, scope, f"{job.id}{job.attempt}", gained - lost)',
+        "soft.settle(self._target.backend, vfolder, job.id, gained - lost, since_ms=since_ms)",
+        'soft.settle(self._target.backend, vfolder, f"{job.id}{job.attempt}", gained - lost)',
         promises,
     )
     yield replaced(
@@ -166,9 +166,9 @@ def _promises() -> Iterator[Mutation]:
     yield replaced(
         "quota not promised again by a second attempt: of a copy",
         "workers/verbs/transfer/transfer.py",
-        "        soft.reserve(backend, scope, self._run.job.id, net_bytes)\n",
+        "        soft.reserve(backend, self._target.vfolder, self._run.job.id, net_bytes)\n",
         "        if self._run.job.attempt == 1:\n"
-        "            soft.reserve(backend, scope, self._run.job.id, net_bytes)\n",
+        "            soft.reserve(backend, self._target.vfolder, self._run.job.id, net_bytes)\n",
         promises,
     )
     yield replaced(

@@ -138,14 +138,14 @@ class Leftovers:
 
     def _release_promises(self, scopes: list[str]) -> None:
         """Release the space that is reserved for jobs that have ended."""
-        found = soft.soft_of(self._backend)
+        found = soft.ledger_of(self._backend)
         if found is None:
             return
         for scope in scopes:
             try:
                 for holder in found.ledger.holders(scope):
                     if self._has_ended(holder):
-                        found.ledger.settle(scope, holder)
+                        found.ledger.settle([scope], holder)
             except (redis.RedisError, StorageError) as error:
                 _log.warning("promises not released", reason=type(error).__name__)
                 return

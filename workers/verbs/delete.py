@@ -223,7 +223,7 @@ class DeleteFiles:
         self._request = request
         self._vfolder = VFolderId.parse(request.vfolder)
         self._backend = context.backend(request.volume)
-        self._counts = soft.is_counted(self._backend, self._vfolder.scope)
+        self._counts = soft.is_counted(self._backend, self._vfolder)
         self._freed = 0
         self._absent = 0
         self._directories = 0
@@ -299,10 +299,10 @@ class DeleteFiles:
         try:
             yield
         finally:
-            scope, holder = self._vfolder.scope, self._run.id
+            holder = self._run.id
             freed, since_ms = self._freed, self._run.job.started_ms
             with self._run.waiting_past_lease():
-                soft.settle(self._backend, scope, holder, -freed, since_ms=since_ms)
+                soft.settle(self._backend, self._vfolder, holder, -freed, since_ms=since_ms)
 
     def _sync(self, root: int, changed: Iterable[VFolderPath]) -> int:
         """Sync the directories that lost names; return how many cannot be synced.

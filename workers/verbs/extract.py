@@ -53,7 +53,7 @@ class Extract:
                 mark = self._unpack_and_publish(top, manifest)
         self._forget_archive()
         size_bytes, job = int(mark["facts"]["copied_bytes"]), self._run.job.id
-        soft.settle(self._backend, self._vfolder.scope, job, size_bytes)
+        soft.settle(self._backend, self._vfolder, job, size_bytes)
         facts = dict(mark["facts"])
         amounts = amounts_of(facts) or ["an empty archive"]
         return Outcome(
@@ -65,7 +65,7 @@ class Extract:
 
     def undo(self) -> None:
         """Remove the staging and the bytes of the upload; the target never existed."""
-        soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
+        soft.settle(self._backend, self._vfolder, self._run.job.id)
         self._run.phase("clean up")
         try:
             self._clear()
@@ -126,7 +126,7 @@ class Extract:
         """Reserve space under a soft limit, again and again if the archive gives no size."""
         if size_bytes:
             job = self._run.job.id
-            soft.reserve(self._backend, self._vfolder.scope, job, size_bytes)
+            soft.reserve(self._backend, self._vfolder, job, size_bytes)
         self._reserved = size_bytes
 
     def _publish(self, top: int, manifest: Manifest, mark: dict[str, Any]) -> None:

@@ -276,7 +276,6 @@ class TransferToObjects:
 
     def _done_with(self, manifest: Manifest) -> Outcome:
         """Do what is left."""
-        scope = self._vfolder.scope
         done = manifest.last("copied")
         if done is None or not self._is_published():
             done = self._copied(manifest)
@@ -285,7 +284,7 @@ class TransferToObjects:
         size_bytes = int(done["copied_bytes"])
         change_bytes = size_bytes - (self._replaced_bytes or 0)
         since_ms = self._run.job.started_ms if change_bytes < 0 else None
-        soft.settle(self._backend, scope, self._run.job.id, change_bytes, since_ms=since_ms)
+        soft.settle(self._backend, self._vfolder, self._run.job.id, change_bytes, since_ms=since_ms)
         amount = counted(done["files"], "file")
         return Outcome(
             sentence=self._run.summary("transferred", amount, size_bytes=size_bytes),
@@ -297,7 +296,7 @@ class TransferToObjects:
 
     def undo(self) -> None:
         """Remove what was sent; nothing else had its place."""
-        soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
+        soft.settle(self._backend, self._vfolder, self._run.job.id)
         if self._tree is not None and self._uploads is not None:
             self._uploads.abandon(self._tree)
         self._undo_sent()
@@ -327,7 +326,7 @@ class TransferToObjects:
         self._uploads = OpenUploads(manifest)
         with self._source(self._uploads) as source:
             soft.reserve(
-                self._backend, self._vfolder.scope, self._run.job.id, lambda: self._size_of(source)
+                self._backend, self._vfolder, self._run.job.id, lambda: self._size_of(source)
             )
             self._run.phase("copy")
             done = self._send_all(source, target, manifest)

@@ -103,7 +103,7 @@ class CloneObjects:
             self._run.point_of_no_return()
             self._run.check()
             self._objects.publish_draft(self._target, job)
-        soft.settle(self._backend, self._target.scope, job, int(done["copied_bytes"]))
+        soft.settle(self._backend, self._target, job, int(done["copied_bytes"]))
         files, size_bytes = int(done["files"]), int(done["copied_bytes"])
         amounts = [counted(files, "file")] if files else ["an empty vfolder"]
         return Outcome(
@@ -127,8 +127,8 @@ class CloneObjects:
     def _copy(self) -> dict[str, int]:
         if self._exists():
             raise VFolderExists(f"The vfolder {self._target} is already there.")
-        source, scope, job = self._objects.tree(self._source), self._target.scope, self._run.job.id
-        soft.reserve(self._backend, scope, job, lambda: self._measured(source))
+        source, job = self._objects.tree(self._source), self._run.job.id
+        soft.reserve(self._backend, self._target, job, lambda: self._measured(source))
         self._run.phase("copy")
         files = copied = 0
         draft = self._objects.draft(self._target, job)
@@ -161,7 +161,7 @@ class CloneObjects:
     def undo(self) -> None:
         """Remove what was copied; the target never existed."""
         self._objects.drop_draft(self._target, self._run.job.id)
-        soft.settle(self._backend, self._target.scope, self._run.job.id)
+        soft.settle(self._backend, self._target, self._run.job.id)
 
 
 class DeleteObjects:
@@ -187,7 +187,7 @@ class DeleteObjects:
         self._tree = objects_of(self._context, volume).tree(self._vfolder)
         ends = {"deleted": 0, "absent": 0, "directories": 0, "failed": 0}
         backend = self._context.backend(volume)
-        with soft.settled_removal(backend, self._vfolder.scope) as freed:
+        with soft.settled_removal(backend, self._vfolder) as freed:
             for text in self._request.paths:
                 self._run.check()
                 ends[self._remove(VFolderPath.parse(text), freed)] += 1

@@ -121,8 +121,8 @@ class TrashEntries(_MovedEntries):
     def _settled(self) -> tuple[int, int]:
         """Count what is in the trash and settle it; return the entries, and their bytes."""
         moved, size_bytes = self._in_trash()
-        scope, job = self._vfolder.scope, self._run.job
-        soft.settle(self._backend, scope, job.id, -size_bytes, since_ms=job.started_ms)
+        job = self._run.job
+        soft.settle(self._backend, self._vfolder, job.id, -size_bytes, since_ms=job.started_ms)
         if not moved:
             self._remove_empty()
         return moved, size_bytes
@@ -221,7 +221,7 @@ class RestoreEntries(_MovedEntries):
     def undo(self) -> None:
         """Leave each entry where it is, in the trash or back; the scope counts what is back."""
         if self._begun is None:
-            soft.settle(self._backend, self._vfolder.scope, self._run.job.id)
+            soft.settle(self._backend, self._vfolder, self._run.job.id)
         else:
             self._settled(self._begun)
 
@@ -229,7 +229,7 @@ class RestoreEntries(_MovedEntries):
         """Settle what came back; return how many entries are left, and the bytes that came back."""
         left, left_bytes = self._in_trash()
         gained_bytes = begun["size_bytes"] - left_bytes
-        soft.settle(self._backend, self._vfolder.scope, self._run.job.id, gained_bytes)
+        soft.settle(self._backend, self._vfolder, self._run.job.id, gained_bytes)
         if not left:
             self._remove_empty()
         return left, gained_bytes
@@ -240,7 +240,7 @@ class RestoreEntries(_MovedEntries):
             raise TrashNotFound("The trash has no such entries of the vfolder.")
         count, size_bytes = self._in_trash()
         begun = {"entries": count, "size_bytes": size_bytes}
-        soft.reserve(self._backend, self._vfolder.scope, self._run.job.id, begun["size_bytes"])
+        soft.reserve(self._backend, self._vfolder, self._run.job.id, begun["size_bytes"])
         manifest.mark("restore", **begun)
         return begun
 

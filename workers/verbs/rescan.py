@@ -9,14 +9,15 @@ import os
 from collections import Counter as Tally
 from pathlib import PurePosixPath
 from typing import Any
+from uuid import UUID
 
 from backends.fs import descriptors, layout
-from backends.quota import requested_limits, soft_of
+from backends.quota import ledger_of, requested_limits
 from core.errors import QuotaScopeNotFound
 from core.jobs import State
 from core.jobs.requests import RescanRequest
 from core.jobs.store import PREFIX
-from core.names import QuotaScope, counted, moment
+from core.names import QuotaScope, VFolderId, counted, moment
 from core.quota import Thresholds
 from core.redis import dumps
 from workers.run import Context, Manifest, Outcome
@@ -88,16 +89,25 @@ class Rescan:
             self._context.note(name, f"{Deviation.ORPHANED_LIMIT}: no such scope exists")
             if self._request.repair:
                 requested_limits.forget(self._root, scope_named(name))
-        soft = soft_of(self._backend)
+        soft = ledger_of(self._backend)
         known = [] if soft is None else self._run.patiently(soft.ledger.scopes)
-        figures = [name for name in known if name not in existing]
+        figures = [name for name in known if "/" not in name and name not in existing]
+        for name in known:
+            if soft is not None and "/" in name and not self._is_live(name):
+                soft.end(name)
         for name in figures:
             self._context.note(name, f"{Deviation.ORPHANED_USAGE}: no such scope exists")
             if self._request.repair and soft is not None:
-                soft.end(scope_named(name))
+                soft.end(name)
         deviations = {Deviation.ORPHANED_LIMIT: len(limits), Deviation.ORPHANED_USAGE: len(figures)}
         counts = {str(kind): count for kind, count in deviations.items() if count}
         return {"found": counts, "repaired": counts if self._request.repair else {}}
+
+    def _is_live(self, account: str) -> bool:
+        """Return whether the vfolder of an account is there."""
+        scope, _, vfolder = account.partition("/")
+        path = PurePosixPath(scope) / VFolderId(None, UUID(vfolder)).directory
+        return descriptors.exists(path, self._root)
 
     def _records(self) -> dict[str, dict[str, int]]:
         """Build the index of access records again; return which of them are wrong."""

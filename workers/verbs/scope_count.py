@@ -12,12 +12,12 @@ from uuid import UUID
 from backends.base import HasInodeLimits, HasQuota, HasSoftLimits, MountedBackend, QuotaUsage
 from backends.entries import HasObjects, take_inventory
 from backends.fs import descriptors, layout
-from backends.quota import requested_limits, soft_of
+from backends.quota import VFolderCount, begin_count, requested_limits, soft_of
 from backends.retention import trash
 from backends.tree import Usage, UsageOptions, measure_tree
 from core.errors import JobNotFound, StorageError, VFolderNotFound
 from core.jobs import Counter
-from core.names import QuotaScope, ScopeKind
+from core.names import QuotaScope, ScopeKind, VFolderId
 from core.quota import Thresholds
 from workers.run import Context
 
@@ -122,15 +122,24 @@ class ScopeCount:
 
     def _add(self, directory: int, path: PurePosixPath, facts: dict[str, int]) -> None:
         self._run.check()
+        count = self._begin_count(path)
         try:
             usage = self._measured(directory, path)
         except (FileNotFoundError, VFolderNotFound):  # deleted meanwhile, or without objects
             return
         self._complete = self._complete and usage.complete
+        if count is not None and usage.complete:
+            count.end(usage.size_bytes)
         facts["vfolders"] += 1
         facts["entries"] += usage.entries
         facts["size_bytes"] += usage.size_bytes
         facts["allocated_bytes"] += usage.allocated_bytes
+
+    def _begin_count(self, path: PurePosixPath) -> VFolderCount | None:
+        """Begin the count of a vfolder for its account; None for one without a limit."""
+        scope = None if self._name == LEGACY else scope_named(self._name)
+        vfolder = VFolderId(scope, UUID("".join(path.parts)))
+        return begin_count(self._backend, vfolder)
 
     def _measured(self, directory: int, path: PurePosixPath) -> Usage:
         if objects := self._backend.skill(HasObjects):

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from backends.quota import begin_count
 from backends.tree import Usage as TreeUsage
 from backends.tree import UsageOptions, measure_tree
 from core.jobs import State
@@ -54,11 +55,14 @@ class CountUsage:
         backend = self._context.backend(self._request.volume)
         root_of_volume = self._context.root(self._request.volume)
         self._context.report(root_of_volume, self._vfolder.scope, continues=False)
+        count = begin_count(backend, self._vfolder)
         with backend.open_vfolder(self._vfolder) as root:
             options = UsageOptions(
                 histogram=True, ages_at=int(time.time()), top=TOP, effort=self._context.effort
             )
             usage = measure_tree(root, control=self._context.run, options=options)
+        if count is not None and usage.complete:
+            count.end(usage.size_bytes)
         return self._ended_with(usage)
 
     def _ended_with(self, usage: TreeUsage) -> Outcome:

@@ -93,8 +93,19 @@ def _concerned(subject: Subject) -> list[UUID]:
 
 
 def _document(subject: Subject, notice: Notice, *, read: bool) -> dict[str, Any]:
-    """Return a notice; the caller's own id is that of a user, and any other one that of a group."""
-    own = subject.id is not None and notice.subject == subject.id.hex
-    scope = f"{'user' if own else 'project'}:{UUID(notice.subject)}"
-    at = moment_of_ms(notice.at_ms)
-    return {**notice.facts, "scope": scope, "id": notice.id, "at": at, "read": read}
+    """Return a notice; the caller's own id is that of a user, and any other one that of a group.
+
+    A scope is named where it is about the scope, and a vfolder where it is about that.
+    """
+    vfolder, scope = notice.facts.get("vfolder"), None
+    if vfolder is None:
+        own = subject.id is not None and notice.subject == subject.id.hex
+        scope = f"{'user' if own else 'project'}:{UUID(notice.subject)}"
+    return {
+        **notice.facts,
+        "scope": scope,
+        "vfolder": None if vfolder is None else str(UUID(vfolder)),
+        "id": notice.id,
+        "at": moment_of_ms(notice.at_ms),
+        "read": read,
+    }

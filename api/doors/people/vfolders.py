@@ -3,6 +3,7 @@
 import base64
 import binascii
 import time
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from api.doors.people import places
 from api.doors.people.documents import vfolder_answer, vfolder_document
 from api.doors.people.entries import flag, limit_of, query
 from api.http import answer
-from api.jobs import pointer
+from api.jobs import MANAGER, JobSubmission, pointer
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -28,7 +29,7 @@ from api.routes import (
 from api.schemas import JobDocument
 from api.schemas import people as shapes
 from backends.base import DEFAULT_MODE
-from backends.volumes import operations
+from backends.volumes import operations, quota_views
 from core.access import (
     ACTS,
     Decision,
@@ -38,12 +39,14 @@ from core.access import (
     records,
 )
 from core.errors import (
+    DeadlineExceeded,
     KeyReused,
     Locked,
     NoSpace,
     QuotaExceeded,
     QuotaScopeNotFound,
     TrashNotFound,
+    Unavailable,
     VFolderExists,
 )
 from core.names import VFolderId
@@ -219,6 +222,7 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
         created_by=caller.subject.word,
         group_permission=body.group_permission,
         expires_at=body.expires_at,
+        limit_bytes=body.limit_bytes,
     )
     found = _made(asked, volume, vfolder, record)
     response = vfolder_seen(asked, found, 201)
@@ -252,7 +256,10 @@ def _made(
         if found.record.revision:
             return found
     made = FoundVFolder(asked.service.parts.records.read(volume, vfolder))
-    return asked.service.changed(made, lambda _: record)
+    changed = asked.service.changed(made, lambda _: record)
+    if record.limit_bytes is not None:
+        follow_limit(changed)
+    return changed
 
 
 @blueprint.operation(
@@ -286,7 +293,10 @@ def get_vfolder(asked: PersonRequest) -> Response:
 )
 @needs("vfolders.update")
 def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response:
-    """Change the name of a vfolder, its end, or what members of its group may do.
+    """Change the name of a vfolder, its end, its limit, or what members of its group may do.
+
+    A limit holds at once. Where the vfolder is big, a job counts it, and until then only what is
+    being written counts against the limit.
 
     What the body does not name stays. `If-Match` with the `ETag` refuses a change of another state.
     """
@@ -297,6 +307,8 @@ def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response
         given["name"] = records.checked_name(given["name"])
         places.check_name(asked, found.volume, found.vfolder, given["name"])
     changed = asked.service.changed(found, lambda record: structs.replace(record, **given))
+    if "limit_bytes" in given:
+        follow_limit(changed)
     return vfolder_seen(asked, changed)
 
 
@@ -378,8 +390,32 @@ def vfolder_seen(asked: PersonRequest, found: FoundVFolder, status: int = 200) -
     """Return the vfolder as the caller sees it now."""
     rule = ACTS["vfolders.read"]
     decision = asked.service.deciders.decide_rule(asked.caller, rule, {"vfolder": found.resource})
-    document = _document(found, decision, _last_counts([found])[0])
+    document = _document(found, decision, _last_counts([found])[0] | _held(found))
     return vfolder_answer(document, found.record.revision, status)
+
+
+def follow_limit(found: FoundVFolder) -> None:
+    """Begin or end the account of a vfolder whose record was changed; a job counts a big one."""
+    door, volume = current_door(), found.volume
+    known = door.volume_access.on_volume(volume, quota_views.follow_vfolder_limit, found.vfolder)
+    if not known:
+        request = {"verb": "usage", "volume": volume, "vfolder": str(found.vfolder)}
+        with suppress(Locked):
+            door.jobs.submit(request, JobSubmission(MANAGER))
+
+
+def _held(found: FoundVFolder) -> dict[str, Any]:
+    """Return what the account of a vfolder with a limit says; empty for others."""
+    if found.record.limit_bytes is None or found.trash:
+        return {}
+    access = current_door().volume_access
+    try:
+        view = access.on_volume(found.volume, quota_views.vfolder_view, found.vfolder)
+    except (Unavailable, DeadlineExceeded):
+        return {}
+    if view is None or view.used_bytes is None:
+        return {}
+    return {"used_bytes": view.used_bytes, "as_of": view.as_of}
 
 
 def _last_counts(found: list[FoundVFolder]) -> list[dict[str, Any]]:
@@ -395,7 +431,7 @@ def _document(found: FoundVFolder, decision: Decision, last: dict[str, Any]) -> 
         "entries": last.get("file_count"),
         "as_of": last.get("as_of"),
         "limit_bytes": found.record.limit_bytes,
-        "enforced": None,
+        "enforced": None if found.record.limit_bytes is None else "soft",
     }
     more = {"usage": usage, "capabilities": door.capabilities_of(found.volume)}
     return vfolder_document(found, decision, more)

@@ -9,7 +9,7 @@ from backends.volumes.wrappers.privileged import (
     perform,
     read_all,
 )
-from backends.volumes.wrappers.soft_quota import SoftQuotaBackend
+from backends.volumes.wrappers.soft_quota import SoftQuotaBackend, VFolderQuotaBackend
 from backends.volumes.wrappers.wrapper import Wrapper, skilled
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "HelperRequest",
     "PrivilegedQuotaBackend",
     "SoftQuotaBackend",
+    "VFolderQuotaBackend",
     "Wrapper",
     "perform",
     "read_all",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TypeVar, cast
 
-from backends.base import MountedBackend, QuotaUsage
+from backends.base import Backend, MountedBackend, QuotaUsage
 from backends.quota import SoftQuota
 from backends.volumes.wrappers.wrapper import Wrapper
 from core.errors import QuotaScopeExists
@@ -34,7 +34,7 @@ class SoftQuotaBackend(Wrapper):
         found = super().describe_scope(scope)
         if found.limit_bytes is None:
             return found
-        return replace(found, used_bytes=self._quota.balance(scope).used_bytes)
+        return replace(found, used_bytes=self._quota.balance(scope.directory).used_bytes)
 
     def set_limit(self, scope: QuotaScope, limit_bytes: int) -> None:
         """See `Backend.set_limit`; what the scope holds already is counted now if it is small."""
@@ -47,13 +47,25 @@ class SoftQuotaBackend(Wrapper):
     def unset_limit(self, scope: QuotaScope) -> None:
         """See `Backend.unset_limit`."""
         super().unset_limit(scope)
-        self._quota.end(scope)
+        self._quota.end(scope.directory)
 
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
         super().delete_scope(scope)
-        self._quota.end(scope)
+        self._quota.end(scope.directory)
 
     def _begin(self, scope: QuotaScope, *, made: bool) -> None:
         with self.root() as root:
             self._quota.begin(root, scope, made=made)
+
+
+class VFolderQuotaBackend(Wrapper):
+    """A mounted backend with limits of its own, where this service limits single vfolders."""
+
+    def __init__(self, inner: Backend, quota: SoftQuota) -> None:
+        super().__init__(inner)
+        self._quota = quota
+
+    def skill(self, kind: type[S]) -> S | None:
+        """See `Backend.skill`: the limits of vfolders are a skill of this wrapper itself."""
+        return cast("S", self._quota) if kind is SoftQuota else super().skill(kind)

@@ -9,7 +9,8 @@ import pytest
 from core.access import keys as api_keys
 from core.access.keys import KeyRequest
 from core.access.permissions import Scope
-from tests.api.people.conftest import People, Person
+from core.names import VFolderId
+from tests.api.people.conftest import People, Person, grant_to
 from tests.api.people.test_story import upload
 
 
@@ -54,6 +55,7 @@ def test_a_person_sees_what_is_left_and_is_told_once(people: People, operator: P
     assert upload(people, owner, base, "b", b"x" * 800).status_code == 201
     (notice,) = notices(people, owner)
     expected = {"kind": "quota", "view": "scope", "volume": "local", "scope": owner.word}
+    expected |= {"vfolder": None}
     figures = {"percent": 80, "used_bytes": 805, "limit_bytes": 1000, "read": False}
     assert {**notice, **expected, **figures} == notice
     assert upload(people, owner, base, "c", b"x").status_code == 201
@@ -117,3 +119,97 @@ def test_only_operators_set_limits_and_nonsense_is_refused(
     assert nobodys["quotas"] == []
     assert people.call(owner, "GET", "/v1/notices?cursor=x").status_code == 400
     assert people.call(owner, "GET", "/v1/notices?limit=0").status_code == 400
+
+
+def changed(people: People, person: Person, vfolder: VFolderId, limit: int | None) -> Any:
+    body = {"limit_bytes": limit}
+    answer = people.call(person, "PATCH", f"/v1/vfolders/{vfolder.id}", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["usage"]
+
+
+def test_an_owner_limits_one_vfolder(people: People, operator: Person) -> None:
+    owner, guest = people.person(), people.person()
+    vfolder = people.vfolder(owner, **{"a.txt": "hello"})
+    other = people.vfolder(owner)
+    people.grant(vfolder, grant_to(guest.word, "rwd"))
+    base = f"/v1/vfolders/{vfolder.id}"
+    usage = changed(people, owner, vfolder, 100)
+    assert (usage["used_bytes"], usage["limit_bytes"], usage["enforced"]) == (5, 100, "soft")
+    assert usage["as_of"] is not None
+    refused = upload(people, guest, base, "b", b"x" * 96)
+    assert refused.status_code == 422
+    problem = refused.json()
+    said = {"limited_by": "vfolder", "left_bytes": 95, "used_bytes": 5}
+    assert {**problem, **said} == problem
+    assert problem["as_of"] is not None
+    assert upload(people, owner, f"/v1/vfolders/{other.id}", "b", b"x" * 96).status_code == 201
+    assert upload(people, guest, base, "b", b"x" * 90).status_code == 201
+    (notice,) = notices(people, owner)
+    found = {name: notice[name] for name in ("view", "vfolder", "scope", "percent", "used_bytes")}
+    assert found == {
+        **{"view": "vfolder", "vfolder": str(vfolder.id), "scope": None},
+        **{"percent": 95, "used_bytes": 95},
+    }
+    assert notices(people, guest) == []
+
+    # Removing frees room, in a job, and so does replacing by less.
+    job = people.call(guest, "POST", f"{base}/delete", {"paths": ["a.txt"]}).json()["id"]
+    assert people.ended(guest, job)["state"] == "SUCCEEDED"
+    assert upload(people, guest, base, "b", b"x" * 30, **REPLACE).status_code == 201
+    seen = people.call(owner, "GET", base).json()["usage"]
+    assert seen["used_bytes"] == 30
+    assert upload(people, guest, base, "c", b"x" * 70).status_code == 201
+
+    # The least of both limits decides.
+    limited(people, operator, owner.word, 197)
+    refused = upload(people, guest, base, "d", b"x" * 2).json()
+    assert refused["limited_by"] == "vfolder"
+    assert changed(people, owner, vfolder, 1000)["used_bytes"] == 100
+    refused = upload(people, guest, base, "d", b"x" * 2).json()
+    assert (refused["limited_by"], refused["left_bytes"]) == ("scope", 1)
+    limited(people, operator, owner.word, None)
+    assert changed(people, owner, vfolder, None)["limit_bytes"] is None
+    assert upload(people, guest, base, "d", b"x" * 2000).status_code == 201
+
+
+def test_a_copy_into_a_limited_vfolder_is_refused_before_it_begins(people: People) -> None:
+    owner = people.person()
+    source, target = people.vfolder(owner, big="x" * 500), people.vfolder(owner)
+    changed(people, owner, target, 400)
+    request = {
+        "verb": "transfer",
+        "source": str(source.id),
+        "target": str(target.id),
+        "paths": ["big"],
+    }
+    answer = people.call(owner, "POST", "/v1/jobs", request)
+    assert answer.status_code == 202, answer.text
+    ended = people.ended(owner, answer.json()["id"])
+    assert ended["state"] == "FAILED", ended
+    assert "400 bytes left" in str(ended["error"])
+    assert not list(people.path(target).iterdir())
+
+
+def test_a_count_mends_what_others_wrote(people: People) -> None:
+    """Containers write without asking; the job `usage` counts, and so does a rescan."""
+    owner = people.person()
+    vfolder = people.vfolder(owner)
+    changed(people, owner, vfolder, 1000)
+    (people.path(vfolder) / "by-a-container").write_text("x" * 850)
+    base = f"/v1/vfolders/{vfolder.id}"
+    assert people.call(owner, "GET", base).json()["usage"]["used_bytes"] == 0
+    request = {"verb": "usage", "vfolder": str(vfolder.id)}
+    job = people.call(owner, "POST", "/v1/jobs", request).json()["id"]
+    assert people.ended(owner, job)["state"] == "SUCCEEDED"
+    assert people.call(owner, "GET", base).json()["usage"]["used_bytes"] == 850
+    assert [one["percent"] for one in notices(people, owner)] == [80]
+    assert upload(people, owner, base, "b", b"x" * 151).status_code == 422
+
+
+@pytest.mark.parametrize("limit", [0, -1, "5", 1.5, 2**63, True])
+def test_a_limit_is_a_whole_number_of_bytes(people: People, limit: object) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner)
+    answer = people.call(owner, "PATCH", f"/v1/vfolders/{vfolder.id}", {"limit_bytes": limit})
+    assert answer.status_code == 400

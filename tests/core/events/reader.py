@@ -37,7 +37,9 @@ ORDER = {
     ],
     "node_joined": ["node_id", "volumes"],
     "node_left": ["node_id", "reason"],
-    "quota_threshold_reached": ["volume", "scope", "percent", "used_bytes", "limit_bytes", "view"],
+    "quota_threshold_reached": [
+        *("volume", "scope", "percent", "used_bytes", "limit_bytes", "view", "vfolder"),
+    ],
 }
 #: Wait this long for a frozen server: messages are lost while the reader is disconnected.
 PATIENCE_SECONDS = 60

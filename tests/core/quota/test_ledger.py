@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from core.quota import QuotaLedger
+from core.quota import Account, QuotaLedger
 from core.quota.ledger import EXPIRED_MAX, HOLD_SECONDS
 from core.uploads.store import UPLOAD_TTL_SECONDS
 from tests.support.valkey import Valkey
@@ -37,6 +37,10 @@ def scope(ledger: QuotaLedger) -> str:
     return name
 
 
+def at_most(*names: str, limit: int = LIMIT) -> list[Account]:
+    return [Account(name, limit, "owner") for name in names]
+
+
 def holds(scope: str) -> str:
     return f"vf:holds:{VOLUME}:{scope}"
 
@@ -59,12 +63,12 @@ def let_pass(client: Redis, scope: str, *holders: str) -> None:
 
 
 def test_reservations_add_up_and_end(ledger: QuotaLedger, scope: str) -> None:
-    assert ledger.reserve(scope, "a", 600, LIMIT).others_bytes is None
-    assert ledger.reserve(scope, "b", 401, LIMIT).others_bytes == 600
-    assert ledger.reserve(scope, "b", 400, LIMIT).others_bytes is None
+    assert ledger.reserve(at_most(scope), "a", 600).others_bytes is None
+    assert ledger.reserve(at_most(scope), "b", 401).others_bytes == 600
+    assert ledger.reserve(at_most(scope), "b", 400).others_bytes is None
     assert ledger.read(scope).used_bytes == 1000
-    assert ledger.settle(scope, "a", 500) == 900
-    assert ledger.settle(scope, "b") == 500
+    assert ledger.settle([scope], "a", 500) == [900]
+    assert ledger.settle([scope], "b") == [500]
     balance = ledger.read(scope)
     assert (balance.settled_bytes, balance.held_bytes) == (500, 0)
 
@@ -73,17 +77,17 @@ def test_a_reservation_replaces_the_former_one_of_its_holder(
     ledger: QuotaLedger, scope: str
 ) -> None:
     for size in (900, 100, 1000):
-        assert ledger.reserve(scope, "a", size, LIMIT).others_bytes is None
-    assert ledger.reserve(scope, "a", 1001, LIMIT).others_bytes == 0
+        assert ledger.reserve(at_most(scope), "a", size).others_bytes is None
+    assert ledger.reserve(at_most(scope), "a", 1001).others_bytes == 0
     assert ledger.read(scope).held_bytes == 1000  # the former one stays
 
 
 def test_the_settlement_of_a_holder_is_made_once(ledger: QuotaLedger, scope: str) -> None:
-    ledger.reserve(scope, "job", 300, LIMIT)
+    ledger.reserve(at_most(scope), "job", 300)
     for _ in range(3):
-        assert ledger.settle(scope, "job", 300) == 300
-    assert ledger.settle(scope, "other", 300) == 600
-    assert ledger.settle(scope, "third", -200) == 400
+        assert ledger.settle([scope], "job", 300) == [300]
+    assert ledger.settle([scope], "other", 300) == [600]
+    assert ledger.settle([scope], "third", -200) == [400]
 
 
 def test_a_settlement_before_the_first_count_is_not_made_again_after_it(
@@ -91,9 +95,9 @@ def test_a_settlement_before_the_first_count_is_not_made_again_after_it(
 ) -> None:
     scope = uuid4().hex
     mark = ledger.growth_mark(scope)
-    assert ledger.settle(scope, "job", 300) is None
+    assert ledger.settle([scope], "job", 300) == [None]
     ledger.record_count(scope, 100, mark)  # a count that may have missed the file
-    assert ledger.settle(scope, "job", 300) == 400
+    assert ledger.settle([scope], "job", 300) == [400]
 
 
 def test_a_reservation_lasts_as_long_as_an_upload_and_each_one_begins_again(
@@ -101,9 +105,9 @@ def test_a_reservation_lasts_as_long_as_an_upload_and_each_one_begins_again(
 ) -> None:
     assert HOLD_SECONDS >= UPLOAD_TTL_SECONDS
     least = now_ms(client) + (HOLD_SECONDS - SLACK_SECONDS) * 1000
-    ledger.reserve(scope, "a", 10, LIMIT)
+    ledger.reserve(at_most(scope), "a", 10)
     client.hset(holds(scope), "a", f"10 {now_ms(client) + SLACK_SECONDS * 1000}")
-    ledger.reserve(scope, "a", 10, LIMIT)
+    ledger.reserve(at_most(scope), "a", 10)
     assert int(client.hget(holds(scope), "a").split()[1]) > least
     assert client.zscore(ends(scope), "a") > least
     assert ledger.read(scope).held_bytes == 10
@@ -112,8 +116,8 @@ def test_a_reservation_lasts_as_long_as_an_upload_and_each_one_begins_again(
 def test_an_expired_reservation_frees_its_space(
     ledger: QuotaLedger, scope: str, client: Redis
 ) -> None:
-    ledger.reserve(scope, "dead", 700, LIMIT)
-    ledger.reserve(scope, "live", 200, LIMIT)
+    ledger.reserve(at_most(scope), "dead", 700)
+    ledger.reserve(at_most(scope), "live", 200)
     let_pass(client, scope, "dead")
     assert ledger.read(scope).held_bytes == 200
     assert client.hkeys(holds(scope)) == ["live"]
@@ -124,9 +128,9 @@ def test_many_expired_reservations_refuse_nobody(
 ) -> None:
     holders = [f"h{n}" for n in range(2 * EXPIRED_MAX + 1)]
     for holder in holders:
-        ledger.reserve(scope, holder, 1, LIMIT)
+        ledger.reserve(at_most(scope), holder, 1)
     let_pass(client, scope, *holders)
-    assert ledger.reserve(scope, "new", LIMIT, LIMIT).others_bytes is None
+    assert ledger.reserve(at_most(scope), "new", LIMIT).others_bytes is None
     assert client.hkeys(holds(scope)) == ["new"]
     assert ledger.read(scope).held_bytes == LIMIT
 
@@ -138,8 +142,8 @@ def test_what_a_former_version_wrote_is_read(
     former = {"a": f"300 {soon}", "b": f"200 {soon}", "dead": f"900 {PAST_MS}"}
     client.hset(holds(scope), mapping=former)
     assert ledger.read(scope).held_bytes == 500
-    assert ledger.reserve(scope, "c", 501, LIMIT).others_bytes == 500
-    assert ledger.settle(scope, "a", 0) == 200
+    assert ledger.reserve(at_most(scope), "c", 501).others_bytes == 500
+    assert ledger.settle([scope], "a", 0) == [200]
     client.hset(holds(scope), "beside", f"50 {soon}")  # by a process of the former version
     assert ledger.read(scope).held_bytes == 250
     client.hdel(holds(scope), "beside", "b")
@@ -148,8 +152,8 @@ def test_what_a_former_version_wrote_is_read(
 
 def test_a_scope_that_was_never_counted_is_unknown_and_accepts(ledger: QuotaLedger) -> None:
     scope = uuid4().hex
-    answer = ledger.reserve(scope, "a", 10 * LIMIT, LIMIT)
-    assert (answer.others_bytes, answer.counted) == (None, False)
+    answer = ledger.reserve(at_most(scope), "a", 10 * LIMIT)
+    assert (answer.others_bytes, not answer.uncounted) == (None, False)
     assert ledger.read(scope).used_bytes is None
     assert scope not in ledger.scopes()
 
@@ -157,9 +161,9 @@ def test_a_scope_that_was_never_counted_is_unknown_and_accepts(ledger: QuotaLedg
 def test_sizes_beyond_any_disk_are_summed(ledger: QuotaLedger) -> None:
     scope, huge = uuid4().hex, 1 << 62
     for holder in "abc":
-        assert not ledger.reserve(scope, holder, huge, LIMIT).counted
+        assert ledger.reserve(at_most(scope), holder, huge).uncounted
     for holder in "abc":
-        ledger.settle(scope, holder)
+        ledger.settle([scope], holder)
     assert ledger.read(scope).held_bytes == 0
 
 
@@ -176,11 +180,11 @@ def test_scopes_are_listed_with_those_of_a_former_version(
 
 def test_no_script_reads_every_holder(ledger: QuotaLedger, scope: str, client: Redis) -> None:
     for number in range(50):
-        ledger.reserve(scope, f"h{number}", 1, LIMIT)
+        ledger.reserve(at_most(scope), f"h{number}", 1)
     client.config_resetstat()
-    ledger.reserve(scope, "h1", 2, LIMIT)
+    ledger.reserve(at_most(scope), "h1", 2)
     ledger.read(scope)
-    ledger.settle(scope, "h1", 2)
+    ledger.settle([scope], "h1", 2)
     calls = client.info("commandstats")
     assert "cmdstat_hgetall" not in calls
     assert sum(stat["calls"] for name, stat in calls.items() if "eval" not in name) < 60
@@ -189,10 +193,10 @@ def test_no_script_reads_every_holder(ledger: QuotaLedger, scope: str, client: R
 def test_a_settlement_as_reserved_gains_what_was_reserved_once(
     ledger: QuotaLedger, scope: str
 ) -> None:
-    ledger.reserve(scope, "upload", 100, LIMIT)
+    ledger.reserve(at_most(scope), "upload", 100)
     for _ in range(2):
-        assert ledger.settle(scope, "upload", 700, as_reserved=True) == 100
-    assert ledger.settle(scope, "late", 700, as_reserved=True) == 800
+        assert ledger.settle([scope], "upload", 700, as_reserved=True) == [100]
+    assert ledger.settle([scope], "late", 700, as_reserved=True) == [800]
 
 
 def test_a_loss_that_a_count_may_have_seen_is_not_subtracted_again(
@@ -200,8 +204,52 @@ def test_a_loss_that_a_count_may_have_seen_is_not_subtracted_again(
 ) -> None:
     ledger.record_count(scope, 900, 0)
     before = ledger.clock_ms() + 1  # the count has ended before the removal begins
-    assert ledger.settle(scope, "a", -100, since_ms=before) == 800
+    assert ledger.settle([scope], "a", -100, since_ms=before) == [800]
     ledger.record_count(scope, 700, 0)
-    assert ledger.settle(scope, "b", -100, since_ms=PAST_MS) == 700
-    assert ledger.settle(scope, "c", 50, since_ms=PAST_MS) == 750
-    assert ledger.settle(scope, "d", -50) == 700
+    assert ledger.settle([scope], "b", -100, since_ms=PAST_MS) == [700]
+    assert ledger.settle([scope], "c", 50, since_ms=PAST_MS) == [750]
+    assert ledger.settle([scope], "d", -50) == [700]
+
+
+# -- Several accounts ------------------------------------------------------------------------------
+def account(ledger: QuotaLedger, name: str, used_bytes: int) -> str:
+    ledger.record_count(name, used_bytes, 0)
+    return name
+
+
+def test_the_account_with_the_least_room_decides_and_is_named(
+    ledger: QuotaLedger, scope: str
+) -> None:
+    vfolder = account(ledger, f"{scope}/{uuid4().hex}", 100)
+    accounts = [Account(scope, 1000, "a"), Account(vfolder, 300, "b")]
+    refused = ledger.reserve(accounts, "x", 201)
+    assert (refused.full, refused.others_bytes) == (accounts[1], 100)
+    assert refused.as_of is not None
+    refused = ledger.reserve([Account(scope, 50, "a"), accounts[1]], "x", 201)
+    assert refused.full == Account(scope, 50, "a"), "it has 50 left, the vfolder 200"
+    for name in (scope, vfolder):
+        assert ledger.read(name).held_bytes == 0, "a refusal reserves nothing anywhere"
+    assert ledger.reserve(accounts, "x", 200).full is None
+    assert [ledger.read(name).held_bytes for name in (scope, vfolder)] == [200, 200]
+    assert ledger.settle([scope, vfolder], "x", 150) == [150, 250]
+    assert ledger.settle([scope, vfolder], "x", 150) == [150, 250], "once"
+
+
+def test_accounts_without_a_figure_are_named(ledger: QuotaLedger, scope: str) -> None:
+    vfolder = f"{scope}/{uuid4().hex}"
+    accounts = at_most(scope, vfolder)
+    assert ledger.reserve(accounts, "x", 900).uncounted == (accounts[1],)
+    assert ledger.settle([scope, vfolder], "x", 900) == [900, None]
+    ledger.record_count(vfolder, 50, 0)
+    assert ledger.read(vfolder).used_bytes == 950, "what was settled meanwhile is in the figure"
+
+
+def test_writers_of_many_vfolders_never_pass_the_limit_of_their_scope(
+    ledger: QuotaLedger, scope: str
+) -> None:
+    vfolders = [account(ledger, f"{scope}/{uuid4().hex}", 0) for _ in range(5)]
+    fits = [
+        ledger.reserve(at_most(scope, name), f"writer-{name}", 300).full is None
+        for name in vfolders
+    ]
+    assert fits == [True, True, True, False, False]

@@ -29,6 +29,7 @@ from core.jobs.requests import (
 )
 from core.jobs.store import JobStore
 from core.names import QuotaScope, VFolderId, VFolderPath
+from core.quota import Account
 from core.redis import Database, connect
 from core.uploads import Upload, UploadStore
 from tests.support.doors import settings_in
@@ -57,8 +58,8 @@ def test_a_second_attempt_promises_again(site: Site, verb: Callable[[Site], Requ
     assert soft
     assert site.store.claim(job.id, "former", "node", 60, "former:1") == "ok"
     name = site.scope.directory
-    soft.reserve(site.scope, job.id, 100, MIB)
-    soft.ledger.settle(name, job.id)
+    soft.reserve([Account(name, MIB, name)], job.id, 100)
+    soft.ledger.settle([name], job.id)
     site.store.lose(job.id, "former", "killed", 10)
     site.backend.set_limit(site.scope, site.bytes_held + 1)
     with pytest.raises(JobFailed):
@@ -129,9 +130,9 @@ def test_what_a_count_saw_removed_is_not_subtracted_again(
     """A count ends between a removal and its settlement."""
     settle = SoftQuota.settle
 
-    def counted_before(soft: SoftQuota, *args: Any, **more: Any) -> int | None:
+    def counted_before(soft: SoftQuota, *args: Any, **more: Any) -> None:
         site.count()
-        return settle(soft, *args, **more)
+        settle(soft, *args, **more)
 
     monkeypatch.setattr(SoftQuota, "settle", counted_before)
     remove(site)

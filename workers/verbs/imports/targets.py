@@ -264,7 +264,7 @@ class VFolderTarget(DirectoryTarget):
     def reserve(self, total_bytes: int) -> None:
         """Reserve the space in the quota scope."""
         if total_bytes:
-            soft.reserve(self._backend, self._scope, self._run.job.id, total_bytes)
+            soft.reserve(self._backend, self._vfolder, self._run.job.id, total_bytes)
         check_space(self._backend, self._vfolder, total_bytes)
 
     @contextmanager
@@ -294,4 +294,4 @@ class VFolderTarget(DirectoryTarget):
 
     def settle(self, size_bytes: int) -> None:
         """Record the bytes that were published."""
-        soft.settle(self._backend, self._scope, self._run.job.id, size_bytes)
+        soft.settle(self._backend, self._vfolder, self._run.job.id, size_bytes)

@@ -159,7 +159,7 @@ class Transfer:
 
     def undo(self) -> None:
         """Remove the staging. A cancelled transfer changed nothing else."""
-        soft.settle(self._target.backend, self._target.vfolder.scope, self._run.job.id)
+        soft.settle(self._target.backend, self._target.vfolder, self._run.job.id)
         self._run.phase("clean up")
         self._remove_staging()
 
@@ -365,8 +365,8 @@ class Transfer:
 
     def _tree_cloner(self, source: MountedBackend) -> HasTreeClone | None:
         """Return what clones whole vfolders here; a ledger of ours needs the sums of a copy."""
-        backend, scope = self._target.backend, self._target.vfolder.scope
-        if not self._request.is_complete or soft.is_counted(backend, scope):
+        backend = self._target.backend
+        if not self._request.is_complete or soft.is_counted(backend, self._target.vfolder):
             return None
         return tree_cloner(source, backend)
 
@@ -443,7 +443,7 @@ class Transfer:
 
     def _displaced_bytes(self, displaced: int) -> int:
         """Return what the entries hold that the target lost; 0 where no ledger needs it."""
-        if not soft.is_counted(self._target.backend, self._target.vfolder.scope):
+        if not soft.is_counted(self._target.backend, self._target.vfolder):
             return 0
         options = UsageOptions(effort=self._context.effort)
         return measure_tree(displaced, control=self._run, options=options).size_bytes
@@ -520,9 +520,9 @@ class Transfer:
         """Reserve what the scope gains. The volume holds old and new files for a while."""
         if not size_bytes:
             return
-        backend, scope = self._target.backend, self._target.vfolder.scope
+        backend = self._target.backend
         net_bytes = max(0, size_bytes - self._replaced_bytes)
-        soft.reserve(backend, scope, self._run.job.id, net_bytes)
+        soft.reserve(backend, self._target.vfolder, self._run.job.id, net_bytes)
         if copied and self._run.job.attempt == 1:  # later runs find a part of it on the volume
             check_capacity(backend, size_bytes)
 
@@ -543,9 +543,9 @@ class Transfer:
         """Release the reserved space, and count once what the scope gained, or lost."""
         gained = int(facts.get("copied_bytes", 0))
         lost = int(facts.get("replaced_bytes", 0)) + int(facts.get("removed_bytes", 0))
-        scope, job = self._target.vfolder.scope, self._run.job
+        vfolder, job = self._target.vfolder, self._run.job
         since_ms = job.started_ms if gained < lost else None
-        soft.settle(self._target.backend, scope, job.id, gained - lost, since_ms=since_ms)
+        soft.settle(self._target.backend, vfolder, job.id, gained - lost, since_ms=since_ms)
 
     def _outcome(self, manifest: Manifest) -> Outcome:
         facts = manifest.last("copied") or {}
