@@ -38,7 +38,7 @@ class PersonBody(Body):
 class LimitBytes(fields.Integer):
     """A limit in bytes; null is none."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - options of the field
         text = "What it may hold, beside the limit of its scope; null is no limit."
         options.setdefault("metadata", {"description": text})
         bounds = validate.Range(min=1, max=INTEGER_MAX)

@@ -364,9 +364,7 @@ def settle(
         _log.warning("quota limit not read", reason=type(error).__name__)
         return
     if accounts:  # without a limit no figure is kept
-        soft.settle(
-            accounts, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms
-        )
+        soft.settle(accounts, holder, change_bytes, as_reserved=as_reserved, since_ms=since_ms)
 
 
 def is_counted(backend: Backend, place: Place) -> bool:

@@ -471,7 +471,9 @@ def reserve_space(backend: Backend, upload: Upload) -> None:
     """
     size_bytes = (upload.limit if upload.length is None else upload.length) or 0
     vfolder = VFolderId.parse(upload.vfolder)
-    soft.reserve(backend, vfolder, upload.id, lambda: max(0, size_bytes - _replaced(backend, upload)))
+    soft.reserve(
+        backend, vfolder, upload.id, lambda: max(0, size_bytes - _replaced(backend, upload))
+    )
 
 
 def _replaced(backend: Backend, upload: Upload) -> int:

@@ -10,9 +10,9 @@ An account is that of a quota scope, or of one vfolder with a limit (`<scope>/<v
     vf:quota-scopes:<volume>       set  the scopes that have a figure
 
 A holder (an upload, a job) reserves space before it writes, and settles when it publishes. Each is
-one script over all its accounts, so that several writers never pass a limit together. What other programs write into the
-tree is unknown here until the next count. The usage of a scope that was never counted is unknown,
-not zero.
+one script over all its accounts, so that several writers never pass a limit together. What other
+programs write into the tree is unknown here until the next count. The usage of an account that was
+never counted is unknown, not zero.
 
 A holder settles one change: what repeats it changes nothing. A process that died, or whose answer
 was lost, settles again.
@@ -141,7 +141,9 @@ for account = 1, count do
   -- A count that ended since the removal began may have seen it.
   local since, as_of = tonumber(ARGV[5]), tonumber(redis.call('HGET', key(1), 'as_of') or '0')
   if change < 0 and since and as_of >= since then change = 0 end
-  if ARGV[4] ~= '' and redis.call('HEXISTS', key(2), ARGV[1]) == 1 then change = size_of(ARGV[1]) end
+  if ARGV[4] ~= '' and redis.call('HEXISTS', key(2), ARGV[1]) == 1 then
+    change = size_of(ARGV[1])
+  end
   drop(ARGV[1])
   local used = redis.call('HGET', key(1), 'used')
   local mark = KEYS[count * 4 + account]

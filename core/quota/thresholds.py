@@ -2,11 +2,11 @@
 
     vf:thresholds:<volume>   hash  account -> the threshold it is at or above
 
-An account is a quota scope, or a vfolder with a limit. When a scope rises to a threshold, this publishes an event, counts it, logs it, and keeps a notice
-for its owner. When a scope falls, only the record changes, so that the next rise is published
-again. It falls when it is 5 % of the limit below: a scope that goes up and down at a threshold is
-published once. Every process that reads a usage checks it. The script decides which of several
-processes publishes.
+An account is a quota scope, or a vfolder with a limit. When it rises to a threshold, this publishes
+an event, counts it, logs it, and keeps a notice for its owner. When it falls, only the record
+changes, so that the next rise is published again. It falls when it is 5 % of the limit below: what
+goes up and down at a threshold is published once. Every process that reads a usage checks it. The
+script decides which of several processes publishes.
 """
 
 from typing import Any, cast

@@ -147,16 +147,14 @@ def test_an_owner_limits_one_vfolder(people: People, operator: Person) -> None:
     assert upload(people, guest, base, "b", b"x" * 90).status_code == 201
     (notice,) = notices(people, owner)
     found = {name: notice[name] for name in ("view", "vfolder", "scope", "percent", "used_bytes")}
-    assert found == {
-        **{"view": "vfolder", "vfolder": str(vfolder.id), "scope": None},
-        **{"percent": 95, "used_bytes": 95},
-    }
+    about = {"view": "vfolder", "vfolder": str(vfolder.id), "scope": None}
+    assert found == about | {"percent": 95, "used_bytes": 95}
     assert notices(people, guest) == []
 
     # Removing frees room, in a job, and so does replacing by less.
     job = people.call(guest, "POST", f"{base}/delete", {"paths": ["a.txt"]}).json()["id"]
-    assert people.ended(guest, job)["state"] == "SUCCEEDED"
-    assert upload(people, guest, base, "b", b"x" * 30, **REPLACE).status_code == 201
+    assert people.ended(guest, job)["state"] == "succeeded"
+    assert upload(people, guest, base, "b", b"x" * 30).status_code == 201
     seen = people.call(owner, "GET", base).json()["usage"]
     assert seen["used_bytes"] == 30
     assert upload(people, guest, base, "c", b"x" * 70).status_code == 201
@@ -177,16 +175,11 @@ def test_a_copy_into_a_limited_vfolder_is_refused_before_it_begins(people: Peopl
     owner = people.person()
     source, target = people.vfolder(owner, big="x" * 500), people.vfolder(owner)
     changed(people, owner, target, 400)
-    request = {
-        "verb": "transfer",
-        "source": str(source.id),
-        "target": str(target.id),
-        "paths": ["big"],
-    }
-    answer = people.call(owner, "POST", "/v1/jobs", request)
+    path = f"/v1/vfolders/{source.id}/transfer"
+    answer = people.call(owner, "POST", path, {"to": str(target.id)})
     assert answer.status_code == 202, answer.text
     ended = people.ended(owner, answer.json()["id"])
-    assert ended["state"] == "FAILED", ended
+    assert ended["state"] == "failed", ended
     assert "400 bytes left" in str(ended["error"])
     assert not list(people.path(target).iterdir())
 
@@ -199,9 +192,8 @@ def test_a_count_mends_what_others_wrote(people: People) -> None:
     (people.path(vfolder) / "by-a-container").write_text("x" * 850)
     base = f"/v1/vfolders/{vfolder.id}"
     assert people.call(owner, "GET", base).json()["usage"]["used_bytes"] == 0
-    request = {"verb": "usage", "vfolder": str(vfolder.id)}
-    job = people.call(owner, "POST", "/v1/jobs", request).json()["id"]
-    assert people.ended(owner, job)["state"] == "SUCCEEDED"
+    job = people.call(owner, "POST", f"{base}/usage").json()["id"]
+    assert people.ended(owner, job)["state"] == "succeeded"
     assert people.call(owner, "GET", base).json()["usage"]["used_bytes"] == 850
     assert [one["percent"] for one in notices(people, owner)] == [80]
     assert upload(people, owner, base, "b", b"x" * 151).status_code == 422
