@@ -106,7 +106,8 @@ class Thresholds:
     def _publish(self, facts: dict[str, Any], owner: str) -> None:
         volume = facts["volume"]
         _log.warning("quota threshold reached", **facts)
-        metrics.THRESHOLDS.labels(volume, str(facts["percent"]), facts["view"]).inc()
+        counter = metrics.VFOLDER_THRESHOLDS if facts["vfolder"] else metrics.THRESHOLDS
+        counter.labels(volume, str(facts["percent"])).inc()
         try:
             self._bus.broadcast(Event(EVENT, facts))
         except redis.RedisError as error:

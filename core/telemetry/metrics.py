@@ -78,6 +78,11 @@ BACKEND_SECONDS = Histogram(
 )
 THRESHOLDS = Counter(
     "vfolder_quota_thresholds",
-    "Times a quota scope, or a vfolder (view), rose to a share of its limit (percent).",
-    ("volume", "percent", "view"),
+    "Times a quota scope rose to a share of its limit (percent).",
+    ("volume", "percent"),
+)
+VFOLDER_THRESHOLDS = Counter(
+    "vfolder_limit_thresholds",
+    "Times a vfolder rose to a share of its own limit (percent).",
+    ("volume", "percent"),
 )

@@ -138,8 +138,8 @@ def _promises() -> Iterator[Mutation]:
     yield replaced(
         "ledger settled twice: the mark is not looked at",
         ledger,
-        "redis.call('SET', KEYS[5], '1', 'NX', 'EX', ARGV[3])",
-        "redis.call('SET', KEYS[5], '1', 'EX', ARGV[3])",
+        "redis.call('SET', mark, '1', 'NX', 'EX', ARGV[3])",
+        "redis.call('SET', mark, '1', 'EX', ARGV[3])",
         "tests/core/quota/test_ledger.py",
     )
     yield replaced(
@@ -159,8 +159,8 @@ def _promises() -> Iterator[Mutation]:
     yield replaced(
         "promise that ends too soon: one that has not expired",
         ledger,
-        "redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. text(now()),",
-        "redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', '(' .. text(now() + 3600000),",
+        "redis.call('ZRANGEBYSCORE', key(3), '-inf', '(' .. text(now()),",
+        "redis.call('ZRANGEBYSCORE', key(3), '-inf', '(' .. text(now() + 3600000),",
         "tests/core/quota/test_ledger.py",
     )
     yield replaced(
