@@ -142,9 +142,19 @@ def artifacts(hub: StandInHub, remote: StandInManager, bucket: Bucket | None) ->
     )
 
 
+#: Seconds of the epoch, of the years 2020 to 2033.
+_MOMENT = re.compile(r"(?<!\d)1[6-9]\d{8}(?!\d)")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the order within a file and of the others stays random."""
+    for item in items:
+        if _MOMENT.search(item.nodeid):
+            raise pytest.UsageError(
+                f"{item.nodeid}: its name has the present time; processes that share the tests "
+                "collect it under different names. Take the time within the test."
+            )
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
     items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
 
