@@ -1,6 +1,7 @@
 """Who sends a request to the client door: by an API key, a token, or the cookie of a sign-in.
 
-Keys and tokens come in `Authorization: Bearer …`, which counts before a cookie.
+Keys and tokens come in `Authorization: Bearer …`, which counts before a cookie. So does the text
+of a sign-in that a program took over from a browser (`vfs_…`).
 
 A refused credential is always the same 401 for its sender; the audit log has the reason. Each
 refusal counts (`core.access.failures`), and a caller that has to pause gets 429 before anything is
@@ -25,6 +26,7 @@ from core.access.audit import AuditEntry, AuditLog
 from core.access.failures import FailureLimits
 from core.access.issuers import CredentialRefused, Issuers, VerifiedToken
 from core.access.keys import HeldKey
+from core.access.signins import PREFIX as SIGN_IN_PREFIX
 from core.access.signins import SignIns
 from core.errors import Unauthenticated
 from core.settings import AccessTable
@@ -35,6 +37,7 @@ REMEMBER_SECONDS = 1.0
 REMEMBERED_MAX = 10_000
 _SCHEME = "bearer"
 ProvedKind = Literal["key", "token", "cookie"]
+Prove = Callable[[], tuple[Subject, CredentialFacts]]
 Prover = Callable[[str, str], tuple[Subject, CredentialFacts]]
 
 
@@ -107,6 +110,8 @@ class Credentials:
             kind, text = "cookie", self.cookies.text(request)
         elif text.startswith(api_keys.PREFIX):
             kind = "key"
+        elif text.startswith(SIGN_IN_PREFIX):
+            kind, text = "cookie", text.removeprefix(SIGN_IN_PREFIX)
         if text is None:
             raise Unauthenticated("Send an API key or a token: `Authorization: Bearer …`.")
         proof = self._proof(kind, text, address, request)
@@ -122,12 +127,37 @@ class Credentials:
         Raises:
             As `caller`, and as `verified`; its CredentialRefused is counted and noted.
         """
-        address = caller_address(request.environ, self._proxies)
 
         def prove() -> tuple[Subject, CredentialFacts]:
             return self._held_by(verified())
 
-        proof = self._proved("token", _digest(secret), address, request, prove)
+        return self._caller_by(request, "token", secret, prove)
+
+    def caller_by_code(
+        self, request: RequestContext, code: str, taken: Callable[[], Caller | None]
+    ) -> Caller:
+        """Return who a code of a browser stands for, as `taken` says; failures are counted for it.
+
+        Raises:
+            As `caller`; a code that is not good is noted.
+        """
+
+        def prove() -> tuple[Subject, CredentialFacts]:
+            found = taken()
+            if found is None:
+                raise CredentialRefused("code")
+            subject = self._people.completed(found.subject)
+            if subject.blocked:
+                raise CredentialRefused("blocked", found.credential.id, genuine=True)
+            return subject, found.credential
+
+        return self._caller_by(request, "cookie", code, prove)
+
+    def _caller_by(
+        self, request: RequestContext, kind: ProvedKind, secret: str, prove: Prove
+    ) -> Caller:
+        address = caller_address(request.environ, self._proxies)
+        proof = self._proved(kind, _digest(secret), address, request, prove)
         return _caller(proof, address, request)
 
     def _proof(self, kind: ProvedKind, text: str, address: str, request: RequestContext) -> Proof:
@@ -150,7 +180,7 @@ class Credentials:
         name: str,
         address: str,
         request: RequestContext,
-        prove: Callable[[], tuple[Subject, CredentialFacts]],
+        prove: Prove,
     ) -> Proof:
         """Return a proof by `prove`; failures are counted for the `name` of what is proved."""
         failed_before = self._limits.check(address, name)

@@ -13,6 +13,8 @@ from core.access import Scope
 NAME_MAX = 200
 NETWORKS_MAX = 100
 VFOLDERS_MAX = 1000
+#: More than a code of ours has (characters).
+CODE_MAX = 100
 _OVERLAP_MAX_SECONDS = 365 * 86_400
 _SCOPES = [scope.value for scope in Scope]
 
@@ -145,6 +147,33 @@ class SignInList(ma.Schema):
     """One's sign-ins."""
 
     sign_ins = fields.List(fields.Nested(SignInDocument))
+
+
+@dataclass(frozen=True, slots=True)
+class SignInCode:
+    """A code of a browser, and what proves the program that it is for."""
+
+    code: str
+    verifier: str
+
+
+class SignInCodeBody(PersonBody):
+    """A code of a browser, and what proves the program that it is for."""
+
+    makes = SignInCode
+    code = fields.String(required=True, validate=validate.Length(min=1, max=CODE_MAX))
+    verifier = fields.String(
+        required=True,
+        validate=validate.Length(min=43, max=128),
+        metadata={"description": "What `challenge` is of (RFC 7636 §4.1)."},
+    )
+
+
+class SignInKey(ma.Schema):
+    """A sign-in as a program sends it: `Authorization: Bearer …`."""
+
+    key = fields.String()
+    expires_at = fields.String()
 
 
 class SignInMethod(ma.Schema):

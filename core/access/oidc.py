@@ -13,7 +13,6 @@ began. A code works once: the issuer sees to that.
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 import secrets
@@ -33,6 +32,7 @@ from msgspec import Struct
 from core.access.issuer_http import CALL_ERRORS, IssuerHttp
 from core.access.issuers import CredentialRefused
 from core.access.records import derived_key
+from core.access.signins import challenge_of
 from core.errors import AccessUnavailable, InvalidParameters
 from core.settings import AccessTable, IssuerTable, check_url
 from core.telemetry import logger
@@ -73,6 +73,8 @@ class OidcFlow(Struct, frozen=True, array_like=True):
     target: str
     #: Seconds of the epoch.
     ends_at: float
+    #: Of the program that the sign-in is for; empty: of the browser.
+    challenge: str = ""
 
     @property
     def cookie(self) -> str:
@@ -171,8 +173,10 @@ class OidcClient:
         self._found_at: float | None = None
         self._failed_at: float | None = None
 
-    def begin(self, target: str) -> tuple[OidcFlow, str]:
+    def begin(self, target: str, challenge: str = "") -> tuple[OidcFlow, str]:
         """Return a new flow, and the URL of the issuer to which the browser goes.
+
+        `challenge` is that of the program that the sign-in is for.
 
         Raises:
             AccessUnavailable: the issuer does not answer, and was not known before.
@@ -180,7 +184,8 @@ class OidcClient:
         endpoint = urlsplit(self._known().authorization_endpoint)
         state, nonce, verifier = (secrets.token_urlsafe(_SECRET_BYTES) for _ in range(3))
         table = self.table
-        flow = OidcFlow(table.name, state, nonce, verifier, target, time.time() + FLOW_SECONDS)
+        ends_at = time.time() + FLOW_SECONDS
+        flow = OidcFlow(table.name, state, nonce, verifier, target, ends_at, challenge)
         query = urlencode(
             {
                 "response_type": "code",
@@ -322,12 +327,6 @@ def proof_of(table: IssuerTable, metadata: OidcMetadata) -> tuple[dict[str, str]
 def cookie_of(state: str) -> str:
     """Return the part of a cookie's name that is of the flow with this state."""
     return state[:_NAMING]
-
-
-def challenge_of(verifier: str) -> str:
-    """Return the challenge of a verifier of PKCE (RFC 7636 §4.2)."""
-    digest = hashlib.sha256(verifier.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def checked_target(text: str) -> str:

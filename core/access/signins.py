@@ -2,12 +2,15 @@
 
     vfolder:access:signin:<SHA-256 of the cookie>   the sign-in; ends when it was idle for too long
     vfolder:access:signins:<user>                   a hash: id of a sign-in -> that SHA-256
+    vfolder:access:handover:<SHA-256 of the code>   who may take a sign-in to a program; two minutes
 
 In database 0 of the `live` role. When the store loses them, browsers sign in again. A sign-in never
 outlives the key or token that made it, and never may more.
 """
 
+import base64
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable
@@ -30,6 +33,11 @@ SIGN_INS_MAX = 100
 #: The last use is written this often at most (seconds), or twice in the time that may be idle.
 USE_SECONDS = 60.0
 AGENT_MAX = 200
+#: Begins the text of a sign-in where it is sent as a key: programs have no cookies.
+PREFIX = "vfs_"
+#: A person carries a code from a browser to a program within this (seconds).
+HANDOVER_SECONDS = 120
+_CODE_BYTES = 15
 
 
 class SignIn(Struct, frozen=True, kw_only=True):
@@ -52,6 +60,13 @@ class SignIn(Struct, frozen=True, kw_only=True):
         return structs.replace(
             self.made_by, kind="cookie", id=self.id, expires_at=self.ends_at, leeway=0.0
         )
+
+
+class Handover(Struct, frozen=True):
+    """A sign-in that a browser made for a program; the program knows what `challenge` is of."""
+
+    caller: Caller
+    challenge: str
 
 
 class SignIns:
@@ -95,6 +110,36 @@ class SignIns:
             raise _away() from None
         self._bound(caller.subject)
         return sign_in, text
+
+    def hand_over(self, caller: Caller, challenge: str) -> str:
+        """Return a code with which the program that made the challenge takes a sign-in, once.
+
+        Raises:
+            AccessUnavailable: the store is away.
+        """
+        code = secrets.token_urlsafe(_CODE_BYTES)
+        text = msgspec.json.encode(Handover(caller, challenge))
+        try:
+            self._client.set(_handover_key(code), text, ex=HANDOVER_SECONDS)
+        except redis.RedisError:
+            raise _away() from None
+        return code
+
+    def taken(self, code: str, verifier: str) -> Caller | None:
+        """Return who a code stands for, and end the code; None for another verifier or no code.
+
+        Raises:
+            AccessUnavailable: the store is away.
+        """
+        try:
+            text = cast("str | None", self._client.getdel(_handover_key(code)))
+        except redis.RedisError:
+            raise _away() from None
+        if text is None:
+            return None
+        found = msgspec.json.decode(text, type=Handover)
+        same = hmac.compare_digest(found.challenge, challenge_of(verifier))
+        return found.caller if same else None
 
     def find(self, text: str) -> SignIn | None:
         """Return the sign-in of a cookie; None when there is none, or it has ended.
@@ -181,6 +226,16 @@ def _key(digest: str) -> str:
 
 def _index_key(subject: Subject) -> str:
     return f"{_PREFIX}signins:{(subject.id or UUID(int=0)).hex}"
+
+
+def _handover_key(code: str) -> str:
+    return f"{_PREFIX}handover:{_digest(code)}"
+
+
+def challenge_of(verifier: str) -> str:
+    """Return the challenge of a verifier of PKCE (RFC 7636 §4.2)."""
+    digest = hashlib.sha256(verifier.encode("utf-8", "surrogateescape")).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def _digest(text: str) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import click
 
 from api.cli.forms import ApiRefused, Output, output_options
+from api.cli.people.browser_login import key_of_browser
 from api.cli.people.calls import client_options, errors_shown
 from core.names import printable
 
@@ -20,6 +21,8 @@ _COLUMNS = ("current", "name", "url")
 @click.argument("url")
 @click.option("--name", help="The name of the context; the host of URL when absent.")
 @click.option("--key-stdin", is_flag=True, help="Read the key from the standard input.")
+@click.option("--oidc", is_flag=True, help="Sign in by a browser, and paste its code here.")
+@click.option("--issuer", help="With --oidc: where, if the service has several issuers.")
 @click.option(
     "--ca",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
@@ -28,9 +31,20 @@ _COLUMNS = ("current", "name", "url")
 @click.option("--plain-http", is_flag=True, help="Send the key without encryption.")
 @output_options
 def login(
-    *, url: str, name: str | None, key_stdin: bool, ca: str | None, plain_http: bool, output: Output
+    *,
+    url: str,
+    name: str | None,
+    key_stdin: bool,
+    oidc: bool,
+    issuer: str | None,
+    ca: str | None,
+    plain_http: bool,
+    output: Output,
 ) -> None:
     """Sign in at URL with an API key or a token, and keep it for the other commands.
+
+    With --oidc a browser signs in, here or on another machine, and its code is pasted here. Such a
+    sign-in ends after some hours.
 
     The key is never an argument: other users of this machine see those. It is kept in
     ~/.config/vfolder/contexts.toml, which only you can read.
@@ -40,7 +54,10 @@ def login(
     with errors_shown():
         url = check_url(url, plain_http=plain_http)
         contexts = Contexts()
-        key = check_key(_key(from_stdin=key_stdin))
+        if oidc and key_stdin:
+            raise ApiRefused("--oidc and --key-stdin are two ways to sign in.", "choose one", 2)
+        found = key_of_browser(url, ca, issuer) if oidc else _key(from_stdin=key_stdin)
+        key = check_key(found)
         context = Context(name or urlsplit(url).hostname or "default", url, key, ca)
         with Client.of(context) as client:
             me = client.me()
@@ -85,6 +102,9 @@ def logout(*, name: str | None, revoke: bool) -> None:
 
 def _revoke_own(client: "Client") -> None:
     credential = client.me()["credential"]
+    if credential["kind"] == "cookie":
+        client.connection.send("DELETE", "/v1/signin")
+        return
     if credential["kind"] != "key":
         raise ApiRefused(
             "The context has a token; it cannot be revoked here.", "leave out --revoke"

@@ -3,7 +3,9 @@
 These routes need no credential: they are how a browser gets one. `core.access.oidc` has the flow.
 """
 
+import re
 import time
+from html import escape
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +15,7 @@ from msgspec import structs
 from api.doors.people.entries import query
 from api.doors.people.keys import parts_of_door, private, table_of_door
 from api.http import RequestContext, this_request
+from api.jobs import pointer
 from api.routes import PersonRequest, Resource, Route, RouteAnswer, current_door, parameters
 from api.routes.people_parts import PeopleParts
 from api.schemas import credentials as shapes
@@ -28,6 +31,7 @@ from core.access.oidc import (
     cookie_of,
     with_failure,
 )
+from core.access.signins import PREFIX as SIGN_IN_PREFIX
 from core.errors import (
     AccessUnavailable,
     InvalidParameters,
@@ -35,6 +39,7 @@ from core.errors import (
     Throttled,
     Unauthenticated,
 )
+from core.names import moment
 from core.telemetry import logger
 
 _log = logger(__name__)
@@ -50,6 +55,7 @@ _FAILURES: dict[type[Exception], str] = {
 }
 #: The longest word of an issuer that the log has (characters).
 ERROR_MAX = 100
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 _ISSUER_SENDS = ("code", "state", "iss", "error")
 
 
@@ -88,17 +94,25 @@ def list_sign_in_methods() -> Response:
         refuses=(InvalidParameters, IssuerNotFound, AccessUnavailable),
         parameters=(
             parameters.in_query("to", f"The path to come back to; `{TARGET}` without it."),
+            parameters.in_query(
+                "challenge",
+                "For a program: the SHA-256 of its verifier (RFC 7636 §4.2). The browser then "
+                "shows a code for `POST /v1/signin/exchange`.",
+            ),
         ),
         open_to_all=True,
     ),
 )
 def begin_sign_in(issuer: str) -> Response:
     """Send a browser to an issuer; it has ten minutes to come back."""
-    target = checked_target(query(("to",)).get("to", TARGET))
+    given = query(("to", "challenge"))
+    target, challenge = checked_target(given.get("to", TARGET)), given.get("challenge", "")
+    if "challenge" in given and not _CHALLENGE.fullmatch(challenge):
+        raise pointer("challenge", "is not the base64url of a SHA-256")
     parts, current = parts_of_door(), this_request()
     cookies = parts.credentials.cookies
     cookies.check_scheme(current)
-    flow, url = _client(parts, issuer).begin(target)
+    flow, url = _client(parts, issuer).begin(target, challenge)
     response = _sent_to(url)
     cookies.set_flow(response, current, flow.cookie, parts.oidc.sealed(flow), FLOW_SECONDS)
     return response
@@ -108,7 +122,10 @@ def begin_sign_in(issuer: str) -> Response:
     "GET",
     "/v1/signin/oidc/<issuer>/callback",
     Route(
-        gives={303: RouteAnswer("Signed in, or `signin_error` in the query says why not.")},
+        gives={
+            200: RouteAnswer("The code for a program.", content_type="text/html"),
+            303: RouteAnswer("Signed in, or `signin_error` in the query says why not."),
+        },
         refuses=(InvalidParameters, IssuerNotFound),
         parameters=(
             parameters.in_query("state", "As the issuer got it."),
@@ -135,14 +152,44 @@ def end_sign_in_at_issuer(issuer: str) -> Response:
         detail = "This browser has not begun to sign in here within the last ten minutes."
         raise InvalidParameters(f"{detail} Begin again.")
     try:
-        response = _signed_in(parts, current, _caller(parts, client, flow, given), flow.target)
+        caller = _caller(parts, client, flow, given)
+        if flow.challenge:
+            response = _shown(parts.sign_ins.hand_over(caller, flow.challenge))
+        else:
+            response = _signed_in(parts, current, caller, flow.target)
     except OidcRefused as error:
         _log.info("issuer refused a person", issuer=issuer, error=error.reason[:ERROR_MAX])
-        response = _sent_to(with_failure(flow.target, DENIED))
+        response = _failed(flow, DENIED)
     except tuple(_FAILURES) as error:
-        response = _sent_to(with_failure(flow.target, _FAILURES[type(error)]))
+        response = _failed(flow, _FAILURES[type(error)])
     cookies.forget_flow(response, current, cookie)
     return response
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/signin/exchange",
+    Route(
+        takes=shapes.SignInCodeBody,
+        gives={200: RouteAnswer("The sign-in.", shapes.SignInKey)},
+        refuses=(Unauthenticated, Throttled, AccessUnavailable),
+        open_to_all=True,
+    ),
+)
+def exchange_code(body: shapes.SignInCode) -> Response:
+    """Exchange a code that a browser shows for a sign-in of a program.
+
+    `key` is sent as a key. A code is valid once, for two minutes, with the verifier of the program.
+    """
+    parts, current = parts_of_door(), this_request()
+
+    def taken() -> Caller | None:
+        return parts.sign_ins.taken(body.code, body.verifier)
+
+    caller = parts.credentials.caller_by_code(current, body.code, taken)
+    PersonRequest(current_door().access, caller, ACTS["signin.manage"], {}).decide()
+    made, text = parts.sign_ins.begin(caller, current.headers.get("User-Agent", ""))
+    return private({"key": f"{SIGN_IN_PREFIX}{text}", "expires_at": moment(made.ends_at)})
 
 
 def _client(parts: PeopleParts, issuer: str) -> OidcClient:
@@ -193,6 +240,37 @@ def _signed_in(
     made, text = parts.sign_ins.begin(caller, current.headers.get("User-Agent", ""))
     response = _sent_to(target)
     cookies.set(response, current, text, made.ends_at - time.time())
+    return response
+
+
+def _failed(flow: OidcFlow, word: str) -> Response:
+    """Send a browser back with the word of a failure; of a program's sign-in it is a page."""
+    if flow.challenge:
+        return _page("Not signed in", f"The sign-in failed: {word}. Begin again in the terminal.")
+    return _sent_to(with_failure(flow.target, word))
+
+
+def _shown(code: str) -> Response:
+    """Show a code to the person, who takes it to the program."""
+    text = (
+        "Paste this code into the terminal where you ran vfolder login. It is valid for two "
+        "minutes. Give it to no other person: it signs them in as you."
+    )
+    return _page("Signed in", text, code)
+
+
+def _page(title: str, text: str, code: str = "") -> Response:
+    """Return a page without scripts, which no other page can frame."""
+    shown = f"<pre>{escape(code)}</pre>" if code else ""
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>vfolder: {escape(title)}'
+        f"</title><h1>{escape(title)}</h1><p>{escape(text)}</p>{shown}</html>"
+    )
+    response = Response(page, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 

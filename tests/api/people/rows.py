@@ -258,6 +258,6 @@ ROWS = (
 #: Routes that another test walks: the upload of a subject is for no other one, and the cookie of a
 #: sign-in would count for the requests after it. Those of OpenID Connect need no credential.
 ELSEWHERE = {
-    *("/v1/uploads/{upload_id}", "/v1/signin", "/v1/signin/methods"),
+    *("/v1/uploads/{upload_id}", "/v1/signin", "/v1/signin/methods", "/v1/signin/exchange"),
     *("/v1/signin/oidc/{issuer}", "/v1/signin/oidc/{issuer}/callback"),
 }

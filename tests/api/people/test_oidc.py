@@ -2,30 +2,43 @@
 
 import json
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 from msgspec import structs
+from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from api.app import client_door
+from api.cli import main
 from api.routes import current_door
 from core.access.audit import files
 from core.access.oidc import OidcFlow, cookie_of
+from core.access.signins import challenge_of
 from core.settings import Settings
 from tests.support.doors import settings_in
+from tests.support.node import ROOT, wait_for
 from tests.support.oidc_provider import SECRET, RunningProvider, running_provider
 from tests.support.openapi import Document
+from tests.support.ports import free_port
 from tests.support.valkey import Valkey
 
 pytestmark = [pytest.mark.part("node"), pytest.mark.part("oidc-provider")]
 
-URL = "http://localhost:6021"
+PORT = free_port()
+URL = f"http://localhost:{PORT}"
 BEGIN, CALLBACK = "/v1/signin/oidc/lab", "/v1/signin/oidc/lab/callback"
 OWN = {"Origin": URL, "X-VFolder": "1"}
 ACCESS = """
@@ -199,6 +212,7 @@ def test_several_windows_begin_at_once(site: Site, provider: RunningProvider) ->
 
 def test_what_does_not_fit_is_no_sign_in(site: Site, provider: RunningProvider) -> None:
     """Each of these would be a sign-in without the consent of the provider."""
+    before = len(site.reasons())
     wrong = {
         "state": lambda url: url.replace("state=", "state=x"),
         "no state": lambda url: url.replace("state=", "other="),
@@ -231,7 +245,7 @@ def test_what_does_not_fit_is_no_sign_in(site: Site, provider: RunningProvider) 
     ends = ["/console?x=1&signin_error=refused#y"] * 5
     assert [location(answer) for answer in refused] == ends
     assert site.get("/v1/me").status_code == 401
-    assert site.reasons() == ["nonce", "code", "code", "issuer", "code"]
+    assert site.reasons()[before:] == ["nonce", "code", "code", "issuer", "code"]
 
 
 def test_a_refused_person_comes_back_and_reads_why(site: Site) -> None:
@@ -274,3 +288,102 @@ def test_while_the_provider_is_away_there_is_no_sign_in(
         assert fresh.get(BEGIN, base_url=URL).status_code == 503
     finally:
         provider.start()
+
+
+# -- Programs --------------------------------------------------------------------------------------
+VERIFIER = "v" * 43
+
+
+def code_shown(site: Site, provider: RunningProvider, challenge: str) -> str:
+    """The code that a browser shows after a sign-in for a program."""
+    began = site.get(f"{BEGIN}?challenge={challenge}")
+    page = site.back(provider.signed_in(location(began)))
+    assert page.status_code == 200
+    assert page.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert not any("vfolder=" in one for one in page.headers.getlist("Set-Cookie"))
+    return re.findall(r"<pre>([^<]+)</pre>", page.text)[0]
+
+
+def exchanged(site: Site, code: str, verifier: str = VERIFIER) -> TestResponse:
+    body = {"code": code, "verifier": verifier}
+    return site.browser.post("/v1/signin/exchange", json=body, base_url=URL)
+
+
+def test_a_program_takes_over_a_sign_in_once(site: Site, provider: RunningProvider) -> None:
+    code = code_shown(site, provider, challenge_of(VERIFIER))
+    answer = exchanged(site, code)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json is not None
+    key = answer.json["key"]
+    with site.app.app_context():
+        Document(site.get("/openapi.json").json).check(
+            "POST", "/v1/signin/exchange", _plain(answer)
+        )
+    assert exchanged(site, code).status_code == 401, "a code is good once"
+    bearer = {"Authorization": f"Bearer {key}"}
+    me = site.get("/v1/me", headers=bearer).json
+    assert me is not None
+    assert (me["subject"]["name"], len(me["groups"])) == ("alice", 1)
+    assert me["credential"]["kind"] == "cookie"
+    ended = site.browser.delete("/v1/signin", base_url=URL, headers=bearer)
+    assert ended.status_code == 204, "a program sends no Origin"
+    wait_for(lambda: site.get("/v1/me", headers=bearer).status_code == 401)
+    assert site.get("/v1/me").status_code == 401
+
+
+def _plain(answer: TestResponse) -> Any:
+    """The answer as the check of the document reads it."""
+    headers, content = dict(answer.headers), answer.data
+    return SimpleNamespace(
+        status_code=answer.status_code,
+        text=answer.text,
+        headers=headers,
+        content=content,
+        json=lambda: answer.json,
+    )
+
+
+def test_a_code_is_of_one_program(site: Site, provider: RunningProvider) -> None:
+    code = code_shown(site, provider, challenge_of(VERIFIER))
+    assert exchanged(site, code, "w" * 43).status_code == 401
+    assert exchanged(site, code).status_code == 401, "it has ended with the wrong verifier"
+    for challenge in ("", "short", "x" * 44, f"{'x' * 42}."):
+        assert site.get(f"{BEGIN}?challenge={challenge}").status_code == 400
+    assert exchanged(site, "", VERIFIER).status_code == 400
+    assert exchanged(site, "guess", "short").status_code == 400
+    assert exchanged(site, "guess").status_code == 401
+    assert site.get("/v1/me", headers={"Authorization": "Bearer vfs_guess"}).status_code == 401
+
+
+def test_the_command_signs_in_by_a_browser_elsewhere(
+    site: Site, provider: RunningProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    server = make_server("127.0.0.1", PORT, site.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        words = [sys.executable, "-m", "api.cli", "login", URL, "--oidc", "--name", "lab"]
+        pipe = subprocess.PIPE
+        command = subprocess.Popen(words, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert command.stdin is not None
+        assert command.stderr is not None
+        address = ""
+        while not address.strip().startswith("http"):
+            address = command.stderr.readline()
+            assert address, "the command ended"
+        parts = urlsplit(address.strip())
+        began = site.get(f"{parts.path}?{parts.query}")
+        page = site.back(provider.signed_in(location(began)))
+        code = re.findall(r"<pre>([^<]+)</pre>", page.text)[0]
+        said, errors = command.communicate(f"{code}\n", timeout=60)
+        assert command.returncode == 0, errors
+        assert "(alice)" in said
+        assert code not in said + errors
+        assert (tmp_path / "vfolder/contexts.toml").read_text().count('"vfs_') == 1
+        out = CliRunner().invoke(main, ["logout", "lab", "--revoke"])
+        assert out.exit_code == 0, out.output
+    finally:
+        server.shutdown()
+        thread.join()

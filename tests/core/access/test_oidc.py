@@ -20,10 +20,10 @@ from core.access.oidc import (
     OidcClient,
     OidcMetadata,
     OidcRefused,
-    challenge_of,
     proof_of,
     with_failure,
 )
+from core.access.signins import challenge_of
 from core.errors import AccessUnavailable
 from core.settings import AccessTable, IssuerTable
 from tests.support.issuer import AUDIENCE, NAME, KeyServer, SigningKey, key_server, send
