@@ -55,6 +55,13 @@ class VFolderLimit(NamedTuple):
     owner: str
 
 
+class VFolderLimits(Protocol):
+    """Reads limits of vfolders from their records: `backends.volumes.vfolder_limits`."""
+
+    def __call__(self, vfolder: VFolderId, /, *, fresh: bool = False) -> VFolderLimit | None:
+        """Return the limit of a vfolder, or what it was a second ago unless `fresh`."""
+
+
 class Patience(Protocol):
     """Calls the store, and calls again while it is away: `Run.patiently` in a job."""
 
@@ -94,7 +101,7 @@ class SoftQuota:
     #: Counts the bytes that the vfolders below a scope's directory hold; None is too many to count.
     count_bytes: Callable[[int], int | None] = count_files
     #: Reads the limit of a vfolder from its record; None where people set none.
-    vfolder_limit: Callable[[VFolderId], VFolderLimit | None] | None = None
+    vfolder_limit: VFolderLimits | None = None
     #: False where the storage system enforces the limits of scopes.
     holds_scopes: bool = True
 
@@ -126,9 +133,9 @@ class SoftQuota:
         own = None if vfolder is None else self.account_of(vfolder)
         return found if own is None else [*found, own]
 
-    def account_of(self, vfolder: VFolderId) -> Account | None:
+    def account_of(self, vfolder: VFolderId, *, fresh: bool = False) -> Account | None:
         """Return the account of a vfolder; None when it has no limit. Costs one small read."""
-        own = None if self.vfolder_limit is None else self.vfolder_limit(vfolder)
+        own = None if self.vfolder_limit is None else self.vfolder_limit(vfolder, fresh=fresh)
         return None if own is None else Account(account_name(vfolder), *own)
 
     def balance(self, account: str) -> Balance:

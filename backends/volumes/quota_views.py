@@ -52,16 +52,16 @@ def vfolder_view(backend: Backend, vfolder: VFolderId) -> ScopeView | None:
     return ScopeView(account.limit_bytes, balance.used_bytes, as_of, "soft")
 
 
-def follow_vfolder_limit(backend: Backend, vfolder: VFolderId) -> bool:
+def follow_vfolder_limit(backend: Backend, vfolder: VFolderId, *, new: bool) -> bool:
     """Begin the account of a vfolder whose record got a limit, or end it; return if it is counted.
 
-    Costs a count where that takes at most two seconds.
+    With `new` there was no limit before, so an older figure does not count. Costs a count where
+    that takes at most two seconds.
     """
     soft = ledger_of(backend)
     if soft is None:
         return True
-    account = soft.account_of(vfolder)
-    if account is None:
+    account = soft.account_of(vfolder, fresh=True)
+    if account is None or new:
         soft.end(account_name(vfolder))
-        return True
-    return soft.begin_vfolder(account)
+    return account is None or soft.begin_vfolder(account)

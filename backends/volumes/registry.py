@@ -16,7 +16,7 @@ from backends.systems.btrfs import BtrfsBackend
 from backends.systems.cephfs import CephFsBackend
 from backends.systems.xfs import Ext4Backend, XfsBackend
 from backends.volumes.identity import MarkerIdentity
-from backends.volumes.vfolder_limits import limit_of_record
+from backends.volumes.vfolder_limits import RecordLimits
 from backends.volumes.wrappers import (
     FaultyBackend,
     PrivilegedQuotaBackend,
@@ -236,5 +236,5 @@ class Volumes:
         count = count_files if objects is None else partial(count_objects, objects)
         own = None
         if self._settings.vfolder.access is not None:
-            own = partial(limit_of_record, backend, Seals(self._settings.seal_secrets))
+            own = RecordLimits(backend, Seals(self._settings.seal_secrets))
         return SoftQuota(ledger, thresholds, backend.root, self._patiently, count, own)

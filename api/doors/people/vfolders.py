@@ -258,7 +258,7 @@ def _made(
     made = FoundVFolder(asked.service.parts.records.read(volume, vfolder))
     changed = asked.service.changed(made, lambda _: record)
     if record.limit_bytes is not None:
-        follow_limit(changed)
+        follow_limit(changed, new=True)
     return changed
 
 
@@ -308,7 +308,7 @@ def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response
         places.check_name(asked, found.volume, found.vfolder, given["name"])
     changed = asked.service.changed(found, lambda record: structs.replace(record, **given))
     if "limit_bytes" in given:
-        follow_limit(changed)
+        follow_limit(changed, new=found.record.limit_bytes is None)
     return vfolder_seen(asked, changed)
 
 
@@ -394,10 +394,11 @@ def vfolder_seen(asked: PersonRequest, found: FoundVFolder, status: int = 200) -
     return vfolder_answer(document, found.record.revision, status)
 
 
-def follow_limit(found: FoundVFolder) -> None:
+def follow_limit(found: FoundVFolder, *, new: bool) -> None:
     """Begin or end the account of a vfolder whose record was changed; a job counts a big one."""
     door, volume = current_door(), found.volume
-    known = door.volume_access.on_volume(volume, quota_views.follow_vfolder_limit, found.vfolder)
+    follow = quota_views.follow_vfolder_limit
+    known = door.volume_access.on_volume(volume, follow, found.vfolder, new=new)
     if not known:
         request = {"verb": "usage", "volume": volume, "vfolder": str(found.vfolder)}
         with suppress(Locked):

@@ -10,7 +10,7 @@ from redis import Redis
 from backends.base import DEFAULT_MODE, Backend, HasQuota
 from backends.entries import access_files
 from backends.quota import ledger_of, soft, soft_of
-from backends.volumes import Volumes, operations, quota_views, registry
+from backends.volumes import Volumes, operations, quota_views, registry, vfolder_limits
 from core.access import Seals, records
 from core.errors import QuotaExceeded
 from core.names import QuotaScope, VFolderId
@@ -47,6 +47,7 @@ def made(backend: Backend, limit: int | None) -> VFolderId:
 
 
 def limited(backend: Backend, vfolder: VFolderId, limit: int | None) -> None:
+    """Write a record with this limit; a process that read the former one has it for a second."""
     volume = backend.mount.volume
     record = structs.replace(records.implied(volume, vfolder), limit_bytes=limit, revision=1)
     text = Seals([TICKET_SECRET]).seal(record, records.place_of(volume, vfolder))
@@ -75,17 +76,17 @@ def test_a_limit_holds_on_volumes_of_every_kind(backend: Backend) -> None:
 
 def test_a_limit_begins_and_ends_with_the_record(backend: Backend) -> None:
     vfolder = made(backend, 100)
-    assert quota_views.follow_vfolder_limit(backend, vfolder)
+    assert quota_views.follow_vfolder_limit(backend, vfolder, new=True)
     view = quota_views.vfolder_view(backend, vfolder)
     assert view is not None
     assert view.used_bytes == 5
     limited(backend, vfolder, None)
-    assert quota_views.follow_vfolder_limit(backend, vfolder)
+    assert quota_views.follow_vfolder_limit(backend, vfolder, new=True)
     assert quota_views.vfolder_view(backend, vfolder) is None
     soft.reserve(backend, vfolder, "a", 10**9)
     (backend.mount.path / vfolder.directory / "b").write_text("more")
     limited(backend, vfolder, 100)
-    assert quota_views.follow_vfolder_limit(backend, vfolder)
+    assert quota_views.follow_vfolder_limit(backend, vfolder, new=True)
     view = quota_views.vfolder_view(backend, vfolder)
     assert view is not None
     assert view.used_bytes == 9, "it is counted again, not remembered"
@@ -97,3 +98,21 @@ def test_a_record_that_was_changed_by_hand_limits_nothing(backend: Backend) -> N
     path.write_bytes(path.read_bytes().replace(b'"limit_bytes":100', b'"limit_bytes":900'))
     assert not soft.is_counted(backend, vfolder)
     assert quota_views.vfolder_view(backend, vfolder) is None
+
+
+def test_a_limit_is_read_once_a_second(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request of an upload asks for it."""
+    vfolder, now = made(backend, 100), 1000.0
+    found = ledger_of(backend)
+    assert found is not None
+    monkeypatch.setattr(vfolder_limits.time, "monotonic", lambda: now)
+    assert found.account_of(vfolder) is not None
+    limited(backend, vfolder, None)
+    now += vfolder_limits.REMEMBER_SECONDS - 0.1
+    assert found.account_of(vfolder) is not None
+    now += 0.1
+    assert found.account_of(vfolder) is None
+    limited(backend, vfolder, 5)
+    account = found.account_of(vfolder, fresh=True)
+    assert account is not None
+    assert found.account_of(vfolder) == account
