@@ -26,6 +26,7 @@ from core.names import VFolderId, VFolderPath
 from core.process import unix_address
 from core.settings import Settings, load
 from tests.cluster.test_connections import tls_in_front
+from tests.support.cable import Cable, laid
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import gone, wait_for
 from tests.support.node_records import node_record
@@ -35,9 +36,10 @@ from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 from workers.verbs.transfer.node_trees import NodeTrees
 
-MORE = """
+LEASE_SECONDS = 3.0
+MORE = f"""
 [vfolder.jobs]
-lease-seconds = 3.0
+lease-seconds = {LEASE_SECONDS}
 ring-again-seconds = 1.0
 [vfolder.worker]
 concurrency = 2
@@ -81,6 +83,13 @@ class Site:
         below = [child.pid for child in psutil.Process(self.worker).children(recursive=True)]
         _kill([self.worker, *below])
 
+    def announce(self, address: str) -> None:
+        """Have other nodes ask its door at another address; before its start."""
+        path = Path(self.settings.origin)
+        table = "[api.manager]"
+        path.write_text(path.read_text().replace(table, f'{table}\nannounce-addr = "{address}"'))
+        self.settings = load(path, environ={})
+
     def stop(self) -> None:
         self._opened.close()
 
@@ -103,8 +112,10 @@ def _kill(pids: list[int]) -> None:
 class Pair:
     """Node A serves the volume of targets, B that of sources; the tests ask the door of A."""
 
-    def __init__(self, a: Site, b: Site) -> None:
+    def __init__(self, a: Site, b: Site, cable: Cable) -> None:
         self.a, self.b = a, b
+        #: The way from A to the door of B.
+        self.cable = cable
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         assert self.a.door is not None
@@ -132,6 +143,12 @@ class Pair:
         progress = document["progress"] or {}
         return (progress.get("done_bytes") or 0) >= size_bytes
 
+    def stands(self, job: str) -> bool:
+        """Return whether nothing was copied for longer than a piece takes."""
+        before = self.job(job)["progress"]["done_bytes"]
+        time.sleep(3 * LEASE_SECONDS / 5)  # progress is stored once in a fifth of the lease
+        return bool(self.job(job)["progress"]["done_bytes"] == before)
+
 
 @contextmanager
 def _pair(
@@ -154,10 +171,13 @@ def _pair(
         path.write_text(text.replace("[storage-proxy]", table) if name == "b" else text)
         sites.append(Site(load(path, environ={}), volume, before))
     with ExitStack() as opened:
+        a, b = sites
+        cable = opened.enter_context(laid(b.settings.api.manager.address.port))
+        b.announce(f"127.0.0.1:{cable.port}")
         for site in sites:
             opened.callback(site.stop)
             site.start()
-        yield Pair(*sites)
+        yield Pair(a, b, cable)
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +328,25 @@ def test_the_node_of_the_source_is_killed_within_a_big_file(pair: Pair, source: 
     pair.b.start()
     done = pair.ended(job)
     assert done["state"] == "succeeded", done
+    check_big(pair, source, target, data)
+
+
+def test_the_cable_between_the_nodes_is_cut_within_a_big_file(pair: Pair, source: str) -> None:
+    """No packet passes for a while; a second time, the connections are lost meanwhile, too."""
+    data, target = big(pair, source), new_id()
+    more = {"bytes_per_second": SLOW_BYTES_PER_SECOND, "verify": "checksum"}
+    job = pair.submit("transfer", source, target, **more)
+    for size_bytes in (6 << 20, 24 << 20):
+        wait_for(lambda least=size_bytes: pair.has_copied(job, least))
+        pair.cable.cut()
+        wait_for(lambda: pair.stands(job))
+        if size_bytes > BIG_BYTES // 3:
+            pair.cable.reset()
+        pair.cable.mend()
+    done = pair.ended(job)
+    assert (done["state"], done["attempt"]) == ("succeeded", 1), done
+    counts = {name: done["result"][name] for name in ("files", "copied_bytes", "hard_links")}
+    assert counts == {"files": 51, "copied_bytes": BIG_BYTES + 50_000, "hard_links": 1}
     check_big(pair, source, target, data)
 
 

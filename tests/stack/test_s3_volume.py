@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -468,6 +469,69 @@ def test_a_tree_is_equal_after_its_way_to_a_bucket_and_back(site: Site, verb: st
     assert got["state"] == "succeeded", got
     assert trees.attributes(mounted(site, back)) == trees.attributes(top)
     site.job(verb="delete", vfolder=there, keep_seconds=0)
+
+
+@pytest.mark.part("rclone")
+def test_rclone_reads_what_we_wrote_and_we_what_it_wrote(site: Site, tmp_path: Path) -> None:
+    """Content, modes and times of files, by the metadata of their objects.
+
+    rclone reads modes as octal numbers only; ours are decimal, as those of s3fs.
+    """
+    vfolder, top = site.vfolder("local"), tmp_path / "top"
+    fill_plainly(top)
+    shutil.copytree(top, mounted(site, vfolder), dirs_exist_ok=True)
+    there, back = beside(vfolder), beside(vfolder)
+    body = {"verb": "transfer", "volume": "local", "source": vfolder}
+    sent = site.job(**body, target=there, target_volume=VOLUME)
+    assert sent["state"] == "succeeded", sent
+    prefix = f"{site.bucket.name}/volume/{site.prefix_of(there)}"
+    rclone(site, f"{prefix}", str(tmp_path / "got"))
+    without_modes = [
+        {n: (f[0], f[2]) for n, f in plain(d).items()} for d in (tmp_path / "got", top)
+    ]
+    assert without_modes[0] == without_modes[1]
+
+    other = site.vfolder()
+    rclone(site, str(top), f"{site.bucket.name}/volume/{site.prefix_of(other)}", up=True)
+    got = site.job(verb="transfer", source=other, target=back, target_volume="local")
+    assert got["state"] == "succeeded", got
+    assert plain(mounted(site, back)) == plain(top)
+    assert [name for name, *_ in site.names(other, "a")] == ["b", "ü 0"]
+
+
+def fill_plainly(top: Path) -> None:
+    """Files of a few sizes, with modes and times; one is sent in parts by both."""
+    (top / "a/b").mkdir(parents=True)
+    for number, (name, size) in enumerate({"a/ü 0": 0, "a/b/1": 1, "big": 17 * MIB}.items()):
+        (top / name).write_bytes(os.urandom(size))
+        (top / name).chmod(0o640 + number)
+        os.utime(top / name, ns=(1, 1_700_000_000_123_456_789 + number))
+
+
+def plain(top: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Content, mode and time of each file."""
+    files = [path for path in top.rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(top)): (
+            path.read_bytes(),
+            path.stat().st_mode,
+            path.stat().st_mtime_ns,
+        )
+        for path in files
+    }
+
+
+def rclone(site: Site, source: str, target: str, *, up: bool = False) -> None:
+    """Copy by rclone with what it knows of metadata, from the bucket or to it."""
+    remote = f":s3,provider=Other,env_auth,endpoint='http://127.0.0.1:{site.proxy.target_port}':"
+    sides = [source, remote + target] if up else [remote + source, target]
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    environment = {"PATH": os.environ["PATH"], "AWS_REGION": "us-east-1", **keys}
+    command = ["rclone", "--config=", "copy", "--metadata", "--s3-no-check-bucket", *sides]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, check=False, timeout=120, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_rules_select_what_is_copied(site: Site) -> None:

@@ -81,6 +81,15 @@ class Cable:
         """Mend: all bytes pass, the waiting ones first."""
         self._loop.call_soon_threadsafe(self._whole.set)
 
+    def reset(self) -> None:
+        """Reset every connection, as a router does that forgot them."""
+
+        async def drop() -> None:
+            for writer in list(self._writers):
+                self._reset(writer)
+
+        asyncio.run_coroutine_threadsafe(drop(), self._loop).result(60)
+
     def close(self) -> None:
         """Reset every connection and end."""
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(60)
