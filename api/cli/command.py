@@ -78,6 +78,10 @@ class LazyCommands(MutableMapping[str, click.Command]):
         return len({**self._places, **self._loaded})
 
 
+if "_VFOLDER_COMPLETE" in os.environ:  # a shell asks: this module says how it is answered
+    import_module("api.cli.completion")
+
+
 @click.group(commands=LazyCommands(_COMMANDS))
 @door_group
 @click.version_option(package_name="vfolder")

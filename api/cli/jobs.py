@@ -47,7 +47,7 @@ def _complete(words: Iterable[str]) -> Callable[..., list[str]]:
 def jobs() -> None:
     """Jobs: submit, list, follow, control.
 
-    With the key of `vfolder login` alone: list, show, watch and cancel those that you requested.
+    With the key of `vfolder login` alone: those that you requested, and all but submit.
     """
 
 
@@ -139,7 +139,7 @@ def cancel(door: Manager, *, job: str, output: Output) -> None:
 
 @jobs.command()
 @_JOB
-@manager_options
+@any_door_options
 def pause(door: Manager, *, job: str, output: Output) -> None:
     """Pause a job; it keeps its progress."""
     _change(door, f"/v1/jobs/{_id(door, job)}/pause", output)
@@ -147,7 +147,7 @@ def pause(door: Manager, *, job: str, output: Output) -> None:
 
 @jobs.command()
 @_JOB
-@manager_options
+@any_door_options
 def resume(door: Manager, *, job: str, output: Output) -> None:
     """Let a paused job continue."""
     _change(door, f"/v1/jobs/{_id(door, job)}/resume", output)
@@ -159,7 +159,7 @@ def resume(door: Manager, *, job: str, output: Output) -> None:
     "--only-failed", is_flag=True, help="Retry only the paths that failed (delete-files)."
 )
 @click.option("--watch", "watched", is_flag=True, help="Follow the new job to its end.")
-@manager_options
+@any_door_options
 def retry(door: Manager, *, job: str, only_failed: bool, watched: bool, output: Output) -> None:
     """Submit the request of an ended job again, as a new job."""
     only = {"only": "failed"} if only_failed else {}
@@ -171,7 +171,7 @@ def retry(door: Manager, *, job: str, only_failed: bool, watched: bool, output: 
 @jobs.command()
 @_JOB
 @click.option("--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl")
-@manager_options
+@any_door_options
 def report(door: Manager, *, job: str, form: str, output: Output) -> None:  # noqa: ARG001 - it is JSON already
     """Print every entry that failed in a job, with the reason."""
     path = f"/v1/jobs/{_id(door, job)}/report"

@@ -8,6 +8,8 @@ from uuid import UUID
 import click
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
+    from click.shell_completion import CompletionItem
+
     from vfolder_client import Client, VFolder
 
 
@@ -81,6 +83,17 @@ class Remote(click.ParamType[RemoteName]):
             self.fail(f"{value!r} is no remote entry. Write NAME:path or ID:path.", param, ctx)
         return found
 
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - as click has it
+        incomplete: str,
+    ) -> "list[CompletionItem[str]]":
+        """Return the remote names that begin so."""
+        from api.cli.people.completing import remote_names  # noqa: PLC0415 - no other command needs it
+
+        return remote_names(ctx, incomplete)
+
 
 class RemoteOrLocal(click.ParamType["RemoteName | Path"]):
     """A remote entry, or a local path."""
@@ -97,6 +110,20 @@ class RemoteOrLocal(click.ParamType["RemoteName | Path"]):
         if isinstance(value, RemoteName | Path):
             return value
         return parsed(value) or Path(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002 - as click has it
+        incomplete: str,
+    ) -> "list[CompletionItem[str]]":
+        """Return the remote names that begin so, and let the shell add local files."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - as above
+
+        from api.cli.people.completing import remote_names  # noqa: PLC0415 - as above
+
+        found = remote_names(ctx, incomplete)
+        return found if parsed(incomplete) else [*found, CompletionItem(incomplete, type="file")]
 
 
 class Folders:

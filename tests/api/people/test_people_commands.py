@@ -335,6 +335,58 @@ def test_the_life_of_a_vfolder(run: Run, name: str) -> None:
     run("folder", "restore", f"{name} new", status=1)
 
 
+# -- Completion ------------------------------------------------------------------------------------
+_COMPLETE = """
+eval "$(PYTHONPATH={root} {python} -m api.cli completion bash)"
+compopt() {{ :; }}
+for line in "$@"; do
+    COMP_LINE=$line COMP_POINT=${{#line}}
+    read -ra COMP_WORDS <<< "${{line//:/ : }}x"
+    COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+    COMP_WORDS[COMP_CWORD]=${{COMP_WORDS[COMP_CWORD]%x}}
+    _vfolder_completion {program}
+    printf '%s|' "${{COMPREPLY[@]}}"; echo
+done
+"""
+
+
+def test_bash_completes_remote_names(
+    people: People, owner: Person, run: Run, tmp_path: Path
+) -> None:
+    run("folder", "create", "alpha", "--volume", "local")
+    run("mkdir", "alpha:data", "alpha:data/in put", "alpha:days")
+    (tmp_path / "alphabet").touch()
+    program = tmp_path / "vfolder"
+    program.write_text(f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from api.cli import main
+main(prog_name="vfolder")
+""")
+    program.chmod(0o700)
+    script = _COMPLETE.format(root=ROOT, python=sys.executable, program=program)
+    key_file = tmp_path / "key"
+    key_file.write_text(owner.key)
+    environ = {"VFOLDER_URL": people.door.url, "VFOLDER_KEY_FILE": str(key_file)}
+    lines = ["vfolder ls al", "vfolder ls alpha:da", "vfolder cat alpha:data/", "vfolder cp al"]
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *lines, "vfolder ls absent:"],
+        env=os.environ | environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == [
+        "alpha:|",
+        "data/|days/|",
+        "data/in\\ put/|",
+        "alpha:|alphabet|",
+        "|",
+    ]
+
+
 # -- Terminals and pipes ---------------------------------------------------------------------------
 def command(people: People, person: Person, *words: str, **options: Any) -> "subprocess.Popen[str]":
     key_file = people.settings.directory / f"{person.id}.key"
