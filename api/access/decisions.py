@@ -117,7 +117,7 @@ class AccessService:
     def features(self) -> list[str]:
         """Return what this server can do for people."""
         return [
-            *("copies", "entries", "grants", "jobs"),
+            *("copies", "entries", "events", "grants", "jobs"),
             *(("links",) if self._table.links else ()),
             *("notices", "ownership", "quotas", "snapshots", "tickets", "trash", "uploads"),
             "vfolders",

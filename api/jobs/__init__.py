@@ -2,6 +2,7 @@
 
 from api.jobs import reports
 from api.jobs.doorbell import check_broker
+from api.jobs.feed import Feed, JobReads
 from api.jobs.live import WAIT_MAX_SECONDS, Live
 from api.jobs.plans import JobPlanner
 from api.jobs.submission import MANAGER, Jobs, JobSubmission, pointer, retry_after
@@ -9,7 +10,9 @@ from api.jobs.submission import MANAGER, Jobs, JobSubmission, pointer, retry_aft
 __all__ = [
     "MANAGER",
     "WAIT_MAX_SECONDS",
+    "Feed",
     "JobPlanner",
+    "JobReads",
     "JobSubmission",
     "Jobs",
     "Live",

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import redis
 
 from api.http import json
+from api.jobs.feed import Feed, FeedFollower
 from api.streaming import EventStream
 from core.errors import JobNotFound, Unavailable
 from core.jobs import Job
@@ -95,6 +96,8 @@ class Live:
         self._waiting_count = self._following_count = 0
         self._thread: threading.Thread | None = None
         self._subscribed = threading.Event()
+        #: The streams about many things, once there is one.
+        self._feed: Feed | None = None
 
     @contextmanager
     def _waiting(self, job: str) -> Iterator[_Waiter]:
@@ -140,6 +143,8 @@ class Live:
                 message = channel.get_message(timeout=LISTEN_SECONDS)
                 if message is not None:
                     job, _version, _state = message["data"].split(" ")
+                    if self._feed is not None:
+                        self._feed.note(job)
                     self._wake(job)
 
     def _wake(self, job: str) -> None:
@@ -225,6 +230,26 @@ class Live:
             body.close()
             raise
         return body
+
+    def open_feed(
+        self, feed: Feed, topics: frozenset[str], sees: Callable[[Job], bool]
+    ) -> FeedFollower:
+        """Return a new stream about many things, which counts as one of the streams.
+
+        Raises:
+            Unavailable: too many event streams are open at this door.
+        """
+        with self._lock:
+            if self._following_count >= self._streams:
+                raise _too_many()
+            self._following_count += 1
+            self._feed = feed
+        self._start()
+        return feed.open(topics, sees, self._leave_feed)
+
+    def _leave_feed(self) -> None:
+        with self._lock:
+            self._following_count -= 1
 
     def _leave(self, job: str, follower: _Follower) -> None:
         with self._lock:

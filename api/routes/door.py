@@ -10,7 +10,7 @@ from msgspec import structs
 
 from api.access import AccessService
 from api.http import DoorFlask, begin_request, json, metrics, problems, this_request
-from api.jobs import JobPlanner, Jobs, Live, check_broker
+from api.jobs import Feed, JobPlanner, JobReads, Jobs, Live, check_broker
 from api.volumes import (
     Budgets,
     Deadlines,
@@ -171,6 +171,39 @@ class Door:
         own = self.settings.vfolder.doors
         jobs = self.jobs
         return Live(client, jobs.store.get, jobs.document, streams=own.streams, waits=own.waits)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """News of jobs, nodes, volumes and the audit log, for streams about many things."""
+        jobs = self.jobs
+        reads = JobReads(jobs.lists.read, jobs.lists.now_ms)
+        looks = {"nodes": self._node_states, "volumes": self._volume_states}
+        return Feed(reads, {**looks, "audit": self._audit_state})
+
+    def _node_states(self) -> dict[str, object]:
+        shown = ("alive", "draining", "running", "version")
+        return {node["id"]: [node[name] for name in shown] for node in self.jobs.nodes.all()}
+
+    def _volume_states(self) -> dict[str, object]:
+        paused, notes = set(self.jobs.lists.paused_volumes()), self.jobs.notes.all()
+        shares = self.bandwidth.shares()
+        found: dict[str, list[object]] = {name: [] for name in self.settings.volume}
+        for node in self.jobs.nodes.all():
+            for name, volume in node["volumes"].items():
+                found.setdefault(name, []).append((node["alive"], volume["proven"]))
+        return {
+            name: [
+                *nodes,
+                name in paused,
+                notes.get(name),
+                share.bytes_per_second if (share := shares.get(name)) else None,
+            ]
+            for name, nodes in found.items()
+        }
+
+    def _audit_state(self) -> dict[str, object]:
+        newest = self.people.audit.recent(1) if self.people is not None else []
+        return {"newest": newest[0][0] if newest else None}
 
     @cached_property
     def mounts(self) -> Mounts:

@@ -17,16 +17,24 @@ def _nothing() -> None:
     return
 
 
+#: The most things of which a reader that is behind gets the newest event; then it has to look.
+THINGS_MAX = 1000
+#: What a reader gets in place of the events of more things.
+LOST = b"event: lost\ndata: {}\n\n"
+
+
 class EventStream:
     """The body of one response. Each event replaces the one that the reader has not taken.
 
-    So a slow reader gets the newest state, and a stream holds two pieces at most. Any thread may
-    call any method.
+    So a slow reader gets the newest state, and a stream holds two pieces at most. A stream about
+    many things (`add`) holds the newest event of each. Any thread may call any method.
     """
 
     def __init__(self, first: bytes, on_close: Callable[[], None] = _nothing) -> None:
         self._head = first
         self._newest = b""
+        #: By thing, the newest event about it that was not taken.
+        self._pieces: dict[str, bytes] = {}
         self._ended = False
         self._on_close = on_close
         #: Its reader is gone, or has all of it.
@@ -45,10 +53,23 @@ class EventStream:
             self._changed.notify()
         on_change()
 
+    def add(self, thing: str, piece: bytes) -> None:
+        """Send this piece, the newest about a thing; its place is behind the others."""
+        with self._changed:
+            if self._ended:
+                return
+            self._pieces.pop(thing, None)
+            if len(self._pieces) >= THINGS_MAX:
+                self._pieces = {"": LOST}
+            self._pieces[thing] = piece
+            on_change = self._on_change
+            self._changed.notify()
+        on_change()
+
     def remark(self, comment: bytes) -> None:
         """Send a comment, unless an event is still to be sent."""
         with self._changed:
-            if self._newest or self._ended:
+            if self._newest or self._pieces or self._ended:
                 return
             self._newest = comment
             on_change = self._on_change
@@ -67,8 +88,9 @@ class EventStream:
             return self._take()
 
     def _take(self) -> tuple[bytes, bool]:
-        piece, self._head, self._newest = self._head + self._newest, b"", b""
-        return piece, self._ended
+        pieces = [self._head, *self._pieces.values(), self._newest]
+        self._head, self._newest, self._pieces = b"", b"", {}
+        return b"".join(pieces), self._ended
 
     def close(self) -> None:
         """End the stream: its reader is gone. A second call does nothing."""
@@ -82,7 +104,7 @@ class EventStream:
         """Yield the pieces, for a server that has a thread for each response."""
         while True:
             with self._changed:
-                if not (self._head or self._newest or self._ended):
+                if not (self._head or self._newest or self._pieces or self._ended):
                     self._changed.wait(COMMENT_SECONDS)
                 piece, ended = self._take()
             yield piece or (b"" if ended else COMMENT)

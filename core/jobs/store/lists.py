@@ -150,6 +150,10 @@ class JobLists:
         explain(self._redis, jobs)
         return jobs
 
+    def read(self, ids: list[str]) -> list[Job]:
+        """Return records, without those that are gone; costs two round trips at most."""
+        return self._records(ids)
+
     def _read(self, ids: list[str]) -> list[Job]:
         """Read records; one that this version cannot read is left out and named in the log."""
         with self._redis.pipeline(transaction=False) as pipe:

@@ -101,6 +101,7 @@ ROWS = (
     Row("GET", "/v1/vfolders/{vfolder}/entries", "ro", (200,)),
     Row("GET", "/v1/vfolders/{vfolder}/entries?prefix=a&kind=file&rows=columns", "ro", (200,)),
     Row("GET", "/v1/vfolders/{vfolder}/find?match=*.txt", "ro", (200,)),
+    Row("GET", "/v1/events?topics=jobs,volumes", "any", (200,), scope="jobs"),
     Row("GET", "/v1/uploads", "any", (200,), scope="files:write"),
     Row("GET", "/v1/vfolders/{vfolder}/entry?path=a.txt", "ro", (200,)),
     Row(

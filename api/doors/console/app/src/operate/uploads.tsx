@@ -32,7 +32,7 @@ const COLUMNS = (): Array<Column<UploadRow>> => [
 ];
 
 export function Uploads(_: { segments: string[] }) {
-  const load = usePolled<Page>("/v1/uploads?limit=500", UPLOADS_MS, "uploads");
+  const load = usePolled<Page>("/v1/uploads?limit=500", UPLOADS_MS);
   const older = useSignal<Page | null>(null);
   const why = whyNot(load.away);
   const next = older.value ? older.value.next : load.data?.next ?? null;
