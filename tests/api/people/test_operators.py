@@ -56,6 +56,7 @@ ROWS = (
     change("PUT", "/v1/volumes/local/bandwidth", 400, {"bytes_per_second": 0}),
     change("POST", "/v1/volumes/absent/rescan", 400),
     change("POST", f"/v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", 404, WHY),
+    change("PUT", f"/v1/quotas/{SCOPE}", 400, {"limit_bytes": 0}),
     change("POST", "/v1/nodes/absent/drain", 404, WHY),
     change("POST", "/v1/nodes/absent/undrain", 404),
     change("POST", f"/v1/uploads/{ABSENT}/end", 404, WHY),
