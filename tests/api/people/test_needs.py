@@ -335,6 +335,20 @@ def test_lines_of_openings_are_written_in_order_and_not_without_bound(
     wait_for(lambda: written[1:] == [(0,), (1, 2, 3)])
 
 
+def test_in_a_busy_process_the_request_that_makes_a_batch_whole_writes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openings, "BATCH_LINES", 3)
+    monkeypatch.setattr(openings, "LOOK_SECONDS", 3600.0)
+    written: list[tuple[object, ...]] = []
+    lines = Openings(lambda *entries: written.append(entries))
+    for number in range(9):
+        lines.add(partial(int, number))
+    assert written == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    lines.drain()
+    assert written[2:] == [(8,)]
+
+
 def test_a_line_that_cannot_be_written_ends_no_other() -> None:
     written: list[object] = []
 
