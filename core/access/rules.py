@@ -253,9 +253,10 @@ _OPERATORS = (
     _server("nodes.read", "look at the nodes", Scope.ADMIN_READ),
     _server("nodes.steer", "drain a node", Scope.ADMIN_WRITE),
     _server("quotas.set", "set a limit", Scope.ADMIN_WRITE),
+    _server("groups.create", "make a group whose members are kept here", Scope.ADMIN_WRITE),
     _on(
         "groups.manage",
-        "change a group that is kept here",
+        "change the members of a group that is kept here",
         Need(role="scope", scopes=frozenset({SHARE}), operator=Scope.ADMIN_WRITE),
     ),
     _server("users.manage", "block and unblock users", Scope.ADMIN_WRITE),

@@ -48,6 +48,7 @@ class SubjectSummary(NamedTuple):
     #: Members and admins, of a group that is kept here.
     members: frozenset[UUID]
     admins: frozenset[UUID]
+    members_kept: bool
 
 
 class IndexView(NamedTuple):
@@ -168,6 +169,7 @@ def _summary(record: SubjectRecord) -> SubjectSummary:
         tuple(str(key.get("id", "")) for key in record.keys),
         frozenset((*record.members, *record.admins) if kept else ()),
         frozenset(record.admins if kept else ()),
+        kept,
     )
 
 

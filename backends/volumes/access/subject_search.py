@@ -19,6 +19,25 @@ class FoundSubject(NamedTuple):
     name: str
 
 
+class KnownGroup(NamedTuple):
+    """A group; the name is empty where it is not known here."""
+
+    id: UUID
+    name: str
+    #: Whether its members are kept here; otherwise tokens name them.
+    members_kept: bool
+
+
+def known_groups(view: IndexView, groups: Iterable[UUID]) -> list[KnownGroup]:
+    """Return groups by name, those without one last."""
+    found = []
+    for group in groups:
+        summary = view.summaries.get(group)
+        kept = summary is not None and summary.members_kept
+        found.append(KnownGroup(group, summary.name if summary else "", kept))
+    return sorted(found, key=lambda one: (not one.name, records.name_key(one.name), str(one.id)))
+
+
 def found_subjects(view: IndexView, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
     """Return the groups of the caller and their members that a text names, then exact matches.
 

@@ -17,7 +17,12 @@ from backends.base import Backend
 from backends.entries import RecordChanged, access_files
 from backends.volumes.access.cluster_volumes import OnVolume
 from backends.volumes.access.subject_index import IndexView, SubjectIndex
-from backends.volumes.access.subject_search import FoundSubject, found_subjects
+from backends.volumes.access.subject_search import (
+    FoundSubject,
+    KnownGroup,
+    found_subjects,
+    known_groups,
+)
 from backends.volumes.registry import Volumes
 from core.access import (
     AccessChange,
@@ -117,6 +122,15 @@ class SubjectStore:
     def found(self, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
         """Return users and groups to share with; see `found_subjects`."""
         return found_subjects(self._index.current(), caller, text, limit)
+
+    def groups(self, groups: Iterable[UUID]) -> list[KnownGroup]:
+        """Return what is known of groups, by name; see `known_groups`."""
+        return known_groups(self._index.current(), groups)
+
+    def names(self, subjects: Iterable[UUID]) -> dict[UUID, str]:
+        """Return the names of users and groups, of those that have one here."""
+        known = self._index.current().summaries
+        return {one: known[one].name for one in subjects if one in known and known[one].name}
 
     def as_of_now(self, claims: PersonClaims) -> Subject:
         """Return the requester of a job with its present groups; a revoked key blocks it.

@@ -10,6 +10,7 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any
 
+ABSENT = "00000000-0000-4000-8000-000000000009"
 STALE = {"If-Match": '"999999"'}
 _FILE = base64.b64encode(b"sent.txt").decode()
 
@@ -27,8 +28,8 @@ class Row:
     headers: dict[str, str] = field(default_factory=dict)
     #: The scope of a credential that the route needs.
     scope: str = "files:read"
-    #: It makes another vfolder, which a key that is bound to vfolders never may.
-    makes: bool = False
+    #: It is about more than vfolders, which a key that is bound to vfolders never may.
+    unbound: bool = False
 
 
 ROWS = (
@@ -49,6 +50,25 @@ ROWS = (
     Row("POST", "/v1/notices/absent/read", "any", (404,), scope=""),
     Row("GET", "/v1/audit", "any", (200,), scope=""),
     Row("GET", "/v1/subjects?q=a", "any", (200,), scope="shares:manage"),
+    Row("GET", "/v1/groups", "any", (200,), scope=""),
+    Row("GET", f"/v1/groups/{ABSENT}/members", "any", (404,), scope="", unbound=True),
+    Row(
+        "POST",
+        f"/v1/groups/{ABSENT}/members",
+        "any",
+        (404,),
+        {"user": ABSENT},
+        scope="",
+        unbound=True,
+    ),
+    Row(
+        "DELETE",
+        f"/v1/groups/{ABSENT}/members/{ABSENT}",
+        "any",
+        (404,),
+        scope="",
+        unbound=True,
+    ),
     Row("GET", "/v1/vfolders", "any", (200,), scope=""),
     Row("GET", "/v1/jobs", "any", (200,), scope="jobs"),
     Row(
@@ -235,7 +255,7 @@ ROWS = (
         (400,),
         {},
         scope="vfolders:manage",
-        makes=True,
+        unbound=True,
     ),
     Row("GET", "/v1/jobs/{job}", "ro", (200,), scope="jobs"),
     Row("GET", "/v1/jobs/{job}/log", "ro", (200,), scope="jobs"),

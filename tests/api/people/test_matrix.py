@@ -16,7 +16,7 @@ from core.access import Grant, Scope
 from core.access.permissions import PERSON_SCOPES
 from core.names import VFolderId
 from tests.api.people.conftest import People, Person, grant_to, tree_of
-from tests.api.people.rows import ELSEWHERE, ROWS, Row
+from tests.api.people.rows import ABSENT, ELSEWHERE, ROWS, Row
 
 ORDER = ["none", "ro", "rw", "rwd", "owner"]
 
@@ -86,8 +86,8 @@ def stage(people: People) -> Stage:
             "expired grant": (expired, "none"),
             "grant with an end": (future, "rw"),
             "grant to a group": (by_group, "rw"),
-            "key of this vfolder": (bound["here"], "bound"),
-            "key of another vfolder": (bound["elsewhere"], "none"),
+            "key of this vfolder": (bound["here"], "bound owner"),
+            "key of another vfolder": (bound["elsewhere"], "bound none"),
             "revoked key": (revoked, "unknown"),
             "blocked user": (blocked, "unknown"),
             "no credential": (Person(), "unknown"),
@@ -110,15 +110,15 @@ def filled(row: Row, vfolder: str, job: str, grant: str) -> str:
 
 
 def expected(row: Row, has: str) -> tuple[int, ...]:
+    bound, has = has.startswith("bound "), has.removeprefix("bound ")
     if has == "unknown":
         return (401,)
+    if bound and row.unbound and (row.least == "any" or has != "none"):
+        return (403,)
     if row.least in ("any", "gone"):
         return row.allowed
     if has == "none":
         return (404,)
-    if has == "bound" and row.makes:
-        return (403,)
-    has = "owner" if has == "bound" else has
     if row.least == "named":
         return (403,)
     return row.allowed if ORDER.index(has) >= ORDER.index(row.least) else (403,)
@@ -204,6 +204,8 @@ _template: Callable[[str], str] = lambda path: (  # noqa: E731 - one expression
     .replace("{vfolder}", "{vfolder_id}")
     .replace("{job}", "{job_id}")
     .replace("{grant}", "{grant_id}")
+    .replace(f"/groups/{ABSENT}", "/groups/{group_id}")
+    .replace(f"/members/{ABSENT}", "/members/{user_id}")
     .replace("/keys/absent", "/keys/{key_id}")
     .replace("/quotas/absent", "/quotas/{scope}")
     .replace("/notices/absent", "/notices/{notice_id}")

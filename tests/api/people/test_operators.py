@@ -50,6 +50,7 @@ ROWS = (
     OperatorRow("GET", "/v1/orphans", 200),
     OperatorRow("GET", "/v1/published-events", 200),
     OperatorRow("POST", "/v1/diagnostics", 200, {"parts": ["versions"]}),
+    change("POST", "/v1/groups", 400, {}),
     change("POST", "/v1/volumes/local/pause", 400, {}),
     change("POST", "/v1/volumes/absent/pause", 400, WHY),
     change("POST", "/v1/volumes/absent/resume", 400),

@@ -107,6 +107,7 @@ OPERATORS = {
     "nodes.read": "admin:read",
     "nodes.steer": "admin:write",
     "quotas.set": "admin:write",
+    "groups.create": "admin:write",
     "users.manage": "admin:write",
     "audit.read": "admin:read",
     "settings.read": "admin:read",
