@@ -288,13 +288,13 @@ def begin(
     asked = PersonRequest(service, caller, rule, path)
     reads = this_request().method in _READS
     asked.is_quiet = noted or (reads and rule.name not in OPENINGS)
+    if all(need.role in ("self", "server") for need in rule.needs):
+        asked.decide()  # first, so that no one learns here what exists
     if "vfolder_id" in path:
         changes = not reads and not rule.name.startswith("entries.")
         asked.about_vfolder(path["vfolder_id"], fresh=changes)
     elif "job_id" in path:
         asked.about_job(path["job_id"])
-    elif all(need.role in ("self", "server") for need in rule.needs):
-        asked.decide()
     return asked
 
 

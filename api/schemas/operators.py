@@ -56,6 +56,21 @@ class MaybeReasonBody(PersonBody):
     reason = Note(load_default="", metadata={"description": "Why; it is in the audit log."})
 
 
+class UserDocument(ma.Schema):
+    """What is known here of a user."""
+
+    id = fields.String()
+    name = fields.String(allow_none=True)
+    blocked = fields.Boolean()
+
+
+class BrokenGlass(ma.Schema):
+    """What an operator may on a vfolder, and until when."""
+
+    permission = fields.String(validate=validate.OneOf(["ro"]))
+    expires_at = fields.String()
+
+
 @dataclass(frozen=True, slots=True)
 class BandwidthOrder:
     """A limit in bytes per second; None is no limit."""

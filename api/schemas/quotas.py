@@ -60,7 +60,7 @@ class NoticeDocument(ma.Schema):
     """A notice; `kind` says which members it has beside the first four."""
 
     id = fields.String()
-    kind = fields.String(validate=validate.OneOf(["quota"]))
+    kind = fields.String(validate=validate.OneOf(["quota", "expiry", "break-glass"]))
     at = fields.String()
     read = fields.Boolean()
     view = fields.String(validate=validate.OneOf(["scope", "vfolder"]))
@@ -70,6 +70,12 @@ class NoticeDocument(ma.Schema):
     percent = fields.Integer(metadata={"description": "The threshold that was reached."})
     used_bytes = fields.Integer()
     limit_bytes = fields.Integer()
+    vfolder = fields.String()
+    name = fields.String(allow_none=True, metadata={"description": "That of the vfolder."})
+    expires_at = fields.String()
+    days = fields.Integer(metadata={"description": "So many days before the end, at most."})
+    by = fields.String(metadata={"description": "The operator who reads the vfolder."})
+    reason = fields.String()
 
 
 class NoticePage(ma.Schema):

@@ -1,4 +1,7 @@
-"""Vfolders whose end has passed long ago: a sweep finds them, and a job moves each to the trash."""
+"""Vfolders with an end: a sweep tells their owners before it; long after it they go to the trash.
+
+vf:expiry-notices:<volume>:<vfolder>   hash   days before the end -> that end (seconds)
+"""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +11,8 @@ from backends.entries import access_files
 from core.access import RecordForged, Seals, VFolderRecord, records
 from core.jobs.requests import DeleteRequest
 from core.jobs.store import PREFIX, JobStore
-from core.names import QuotaScope, VFolderId
+from core.names import QuotaScope, VFolderId, moment
+from core.quota import NoticeStore
 from core.settings import Settings
 
 #: All records of a volume are read this often (seconds): a small file each.
@@ -18,6 +22,10 @@ DELETES_MAX = 200
 #: How long an expired vfolder can be restored (seconds): 7 days, as one that its owner deletes.
 KEEP_SECONDS = 604_800.0
 DAY_SECONDS = 86_400.0
+#: An owner gets a notice so many days before the end, the last one first.
+NOTICE_DAYS = (1, 7)
+#: Which notices there were is known for so long (seconds): longer than before any end.
+NOTICES_SECONDS = 8 * 86_400
 
 
 class ExpiredVFolders:
@@ -30,26 +38,44 @@ class ExpiredVFolders:
         self._volume = backend.mount.volume
 
     def due(self) -> list[DeleteRequest]:
-        """Return the deletes that are due; none when another look was just made.
+        """Return the deletes that are due, and tell owners whose vfolders end soon.
 
-        Only a record whose seal is right has an end.
+        Nothing where another look was just made. Only a record whose seal is right has an end.
         """
         table = self._settings.vfolder.access
-        if table is None or not table.expired_keep_days or not self._is_time():
+        if table is None or not self._is_time():
             return []
-        before = time.time() - table.expired_keep_days * DAY_SECONDS
-        found = []
+        now = time.time()
+        before = now - table.expired_keep_days * DAY_SECONDS if table.expired_keep_days else 0.0
+        found = list[DeleteRequest]()
         for record in self._records():
-            if record.expires_at is not None and record.expires_at <= before:
-                vfolder = VFolderId(QuotaScope.parse(record.scope), record.id)
-                found.append(
-                    DeleteRequest(
-                        volume=self._volume, vfolder=str(vfolder), keep_seconds=KEEP_SECONDS
-                    )
-                )
-            if len(found) == DELETES_MAX:
-                break
+            end = record.expires_at
+            if end is None:
+                continue
+            if end > now:
+                self._tell(record, end, (end - now) / DAY_SECONDS)
+            elif end <= before and len(found) < DELETES_MAX:
+                found.append(self._delete(record))
         return found
+
+    def _delete(self, record: VFolderRecord) -> DeleteRequest:
+        vfolder = VFolderId(QuotaScope.parse(record.scope), record.id)
+        return DeleteRequest(volume=self._volume, vfolder=str(vfolder), keep_seconds=KEEP_SECONDS)
+
+    def _tell(self, record: VFolderRecord, end: float, days_left: float) -> None:
+        """Give the owner a notice, once for each of `NOTICE_DAYS` and each end."""
+        days = next((one for one in NOTICE_DAYS if days_left <= one), None)
+        if days is None:
+            return
+        key = f"{PREFIX}expiry-notices:{self._volume}:{record.id.hex}"
+        redis = self._store.redis
+        if redis.hget(key, str(days)) == str(end):
+            return
+        facts = {"volume": self._volume, "vfolder": str(record.id), "name": record.name}
+        notice = {"kind": "expiry", **facts, "expires_at": moment(end), "days": days}
+        NoticeStore(redis).add(record.owner.id.hex, notice)
+        redis.hset(key, str(days), str(end))
+        redis.expire(key, NOTICES_SECONDS)
 
     def _is_time(self) -> bool:
         key = f"{PREFIX}expiry-looked:{self._volume}"

@@ -35,6 +35,7 @@ class GrantNotFound(NotFound):
     title = "No such grant"
 
 
+_NOT_OWN = "The manager or an operator made this grant; people do not change it."
 _CANCEL_JOBS = parameters.in_query(
     "cancel_jobs",
     "True also cancels the grantee's jobs that it may not do any more.",
@@ -149,7 +150,7 @@ def revoke_grant(asked: PersonRequest) -> Response:
     leaves = grant.to == asked.caller.subject.word and grant.source == "local"
     asked.decide("grants.leave" if leaves else "grants.manage")
     if grant.source != "local":
-        raise AccessForbidden("The manager made this grant; only the manager changes it.")
+        raise AccessForbidden(_NOT_OWN)
 
     def changed(record: VFolderRecord) -> VFolderRecord:
         kept = tuple(one for one in record.grants if one.id != grant.id)
@@ -184,7 +185,7 @@ def _grant(asked: PersonRequest) -> Grant:
 def _own_grant(asked: PersonRequest) -> Grant:
     grant = _grant(asked)
     if grant.source != "local":
-        raise AccessForbidden("The manager made this grant; only the manager changes it.")
+        raise AccessForbidden(_NOT_OWN)
     return grant
 
 

@@ -56,3 +56,17 @@ def test_an_expired_vfolder_goes_to_the_trash_in_the_end(people: People) -> None
     wait_for(refused)
     for vfolder in (new, none, forged, extended):
         assert people.path(vfolder).exists()
+
+
+def test_an_owner_reads_of_the_end_before_it(people: People) -> None:
+    owner = people.person()
+    soon, later, much_later = (expired(people, owner, -days) for days in (0.5, 6.5, 8))
+    for _ in range(2):
+        sweep(people)
+    notices = people.call(owner, "GET", "/v1/notices").json()["notices"]
+    assert {(one["kind"], one["days"], one["vfolder"]) for one in notices} == {
+        ("expiry", 1, str(soon.id)),
+        ("expiry", 7, str(later.id)),
+    }
+    assert len(notices) == 2
+    assert all(one["vfolder"] != str(much_later.id) for one in notices)

@@ -50,7 +50,13 @@ ROWS = (
     OperatorRow("GET", "/v1/orphans", 200),
     OperatorRow("GET", "/v1/published-events", 200),
     OperatorRow("POST", "/v1/diagnostics", 200, {"parts": ["versions"]}),
+    OperatorRow("GET", f"/v1/users/{ABSENT}", 200),
+    OperatorRow("GET", "/v1/users/x", 404),
+    change("POST", f"/v1/users/{ABSENT}/block", 400, {}),
+    change("POST", "/v1/users/x/unblock", 404),
+    change("POST", f"/v1/vfolders/{ABSENT}/break-glass", 404, WHY),
     change("POST", "/v1/groups", 400, {}),
+    change("PUT", f"/v1/quotas/{SCOPE}", 400, {}),
     change("POST", "/v1/volumes/local/pause", 400, {}),
     change("POST", "/v1/volumes/absent/pause", 400, WHY),
     change("POST", "/v1/volumes/absent/resume", 400),
@@ -71,6 +77,9 @@ _TEMPLATES = {
     f"trash/{ABSENT}": "trash/{trash_id}",
     f"uploads/{ABSENT}": "uploads/{upload_id}",
     f"jobs/{ABSENT}": "jobs/{job_id}",
+    f"users/{ABSENT}": "users/{user_id}",
+    "users/x": "users/{user_id}",
+    f"vfolders/{ABSENT}": "vfolders/{vfolder_id}",
 }
 
 
@@ -294,3 +303,43 @@ def test_a_bundle_has_no_secret_and_no_name(people: People, operator: Person) ->
         assert hidden not in everything
     for name, text in texts.items():
         assert name.endswith(".txt") or json.loads(text)
+
+
+def test_a_blocked_user_may_nothing_until_unblocked(people: People, operator: Person) -> None:
+    user = people.person()
+    assert people.call(user, "GET", "/v1/me").status_code == 200
+    base = f"/v1/users/{user.id}"
+    assert people.call(operator, "POST", f"{base}/block", WHY).json()["blocked"] is True
+    wait_for(lambda: people.call(user, "GET", "/v1/me").status_code == 401)
+    assert lines(people, operator, "users.manage")[0]["target"] == user.word
+    assert people.call(operator, "POST", f"{base}/unblock").json()["blocked"] is False
+    wait_for(lambda: people.call(user, "GET", "/v1/me").status_code == 200)
+    own = f"/v1/users/{operator.id}/block"
+    assert people.call(operator, "POST", own, WHY).status_code == 409
+
+
+def test_an_operator_reads_content_with_a_reason_alone(people: People, operator: Person) -> None:
+    owner = people.person()
+    vfolder = people.vfolder(owner, a="1")
+    base = f"/v1/vfolders/{vfolder.id}"
+    content = f"{base}/content?path=a"
+    assert people.call(operator, "GET", content).status_code == 404
+    stranger = people.person()
+    refused = [
+        people.call(stranger, "POST", f"/v1/vfolders/{one}/break-glass", WHY).json()["detail"]
+        for one in (vfolder.id, ABSENT)
+    ]
+    assert refused[0] == refused[1]
+    broken = people.call(operator, "POST", f"{base}/break-glass", WHY)
+    assert broken.status_code == 200, broken.text
+    wait_for(lambda: people.call(operator, "GET", content).status_code == 200)
+    body = {"paths": ["new"]}
+    assert people.call(operator, "POST", f"{base}/directories", body).status_code == 403
+    (notice,) = people.call(owner, "GET", "/v1/notices").json()["notices"]
+    assert (notice["kind"], notice["reason"]) == ("break-glass", WHY["reason"])
+    assert notice["expires_at"] == broken.json()["expires_at"]
+    (grant,) = people.call(owner, "GET", f"{base}/grants").json()["grants"]
+    assert (grant["source"], grant["expires_at"]) == ("break_glass", notice["expires_at"])
+    assert people.call(owner, "DELETE", f"{base}/grants/{grant['id']}").status_code == 403
+    line = lines(people, operator, "vfolders.break-glass")[0]
+    assert (line["reason"], line["decision"]) == (WHY["reason"], "allowed")

@@ -108,6 +108,7 @@ OPERATORS = {
     "nodes.steer": "admin:write",
     "quotas.set": "admin:write",
     "groups.create": "admin:write",
+    "users.read": "admin:read",
     "users.manage": "admin:write",
     "audit.read": "admin:read",
     "settings.read": "admin:read",
