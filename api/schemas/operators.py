@@ -6,7 +6,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import Note, encodable
+from api.schemas.fields import Note, Truth, encodable
 from api.schemas.people import PersonBody
 from core.jobs import PRIORITY_FIRST, PRIORITY_LAST
 
@@ -128,10 +128,8 @@ class RescanOrderBody(PersonBody):
         allow_none=True,
         metadata={"description": "Only this quota scope; null is all of the volume."},
     )
-    repair = fields.Boolean(
+    repair = Truth(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={"description": "Repair what can be repaired; else it is only reported."},
     )
     reason = Note(load_default="")
@@ -158,10 +156,8 @@ class BundleOrderBody(PersonBody):
         load_default=lambda: [*BUNDLE_PARTS],
         validate=validate.Length(min=1, max=len(BUNDLE_PARTS)),
     )
-    names = fields.Boolean(
+    names = Truth(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={"description": "Ids of people and paths as they are; else their hashes."},
     )
 

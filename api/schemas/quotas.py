@@ -70,7 +70,6 @@ class NoticeDocument(ma.Schema):
     percent = fields.Integer(metadata={"description": "The threshold that was reached."})
     used_bytes = fields.Integer()
     limit_bytes = fields.Integer()
-    vfolder = fields.String()
     name = fields.String(allow_none=True, metadata={"description": "That of the vfolder."})
     expires_at = fields.String()
     days = fields.Integer(metadata={"description": "So many days before the end, at most."})

@@ -4,6 +4,7 @@ import base64
 import binascii
 import time
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -64,6 +65,11 @@ _JOB = {
     )
 }
 _VFOLDER = RouteAnswer("The vfolder.", shapes.VFolderDocument, headers=("ETag",))
+#: The orders of a list; the first is the default.
+SORTS = ("name", "created_at", "used_bytes")
+_FLAGS = ("owned", "shared", "trashed")
+#: More than any moment and any size; what is unknown comes after all digits.
+_MOST, _UNKNOWN = 10**22, "~"
 _FLAG: dict[str, Any] = {"type": "string", "enum": ["true", "false"]}
 _FILTERS = (
     parameters.in_query("owned", "Those of the caller.", **_FLAG),
@@ -72,6 +78,13 @@ _FILTERS = (
     parameters.in_query("volume", "Those of a volume."),
     parameters.in_query("name", "Those whose name has this text, in any case."),
     parameters.in_query("trashed", "Those in the trash.", **_FLAG),
+    parameters.in_query(
+        "sort",
+        "By name; or the newest or the biggest first, and the unknown last.",
+        type="string",
+        enum=list(SORTS),
+        default=SORTS[0],
+    ),
     parameters.in_query(
         "limit",
         "The most vfolders of the page.",
@@ -99,18 +112,21 @@ _KEEP = parameters.in_query(
 )
 @needs("vfolders.list")
 def list_vfolders(asked: PersonRequest) -> Response:
-    """List the vfolders that the caller may see, in the order of their names.
+    """List the vfolders that the caller may see.
 
     Without a filter these are the caller's own, those of its groups, and those shared with it. A
     volume that is away is left out; `complete` is false then.
     """
     given = query(one.name for one in _FILTERS)
+    sort = _checked_sort(given)
     volumes = asked.service.volumes_of(asked.caller)
-    limit, after = limit_of(given, PAGE_DEFAULT, PAGE_MAX), _decoded(given.get("cursor"))
+    limit, after = limit_of(given, PAGE_DEFAULT, PAGE_MAX), _decoded(sort, given.get("cursor"))
     away = set[str]()
-    seen = sorted(_listed(asked, given, away), key=lambda one: _order(one[0]))
-    rest = [one for one in seen if after is None or _order(one[0]) > after]
-    page = rest[:limit]
+    listed = _listed(asked, given, away)
+    ordered = zip(_places(sort, [found for found, _ in listed]), listed, strict=True)
+    seen = sorted(ordered, key=itemgetter(0))
+    rest = [one for one in seen if after is None or one[0] > after]
+    page = [pair for _, pair in rest[:limit]]
     more = len(rest) > limit
     counts = _last_counts([found for found, _ in page])
     documents = [_document(*one, last) for one, last in zip(page, counts, strict=True)]
@@ -118,7 +134,7 @@ def list_vfolders(asked: PersonRequest) -> Response:
         {
             "vfolders": documents,
             "complete": not away and asked.service.vfolders.are_complete(volumes),
-            "next": _encoded(_order(page[-1][0])) if more else None,
+            "next": _encoded(sort, rest[limit - 1][0]) if more else None,
         }
     )
 
@@ -166,24 +182,48 @@ def _group(text: str | None) -> UUID | None:
         raise pointer("group", "is the id of a group") from None
 
 
-def _order(found: FoundVFolder) -> tuple[str, str]:
-    return records.name_key(found.record.name or ""), f"{found.reference}:{found.trash}"
+def _checked_sort(given: dict[str, str]) -> str:
+    """Return the order of a list, and check each flag, also where nothing is listed."""
+    for name in _FLAGS:
+        flag(given, name)
+    sort = given.get("sort", SORTS[0])
+    if sort not in SORTS:
+        raise pointer("sort", f"is none of {', '.join(SORTS)}")
+    return sort
 
 
-def _encoded(place: tuple[str, str]) -> str:
-    text = "\0".join(place).encode("utf-8", "surrogateescape")
+def _places(sort: str, found: list[FoundVFolder]) -> list[tuple[str, str]]:
+    """Return the place of each vfolder in the order of a list."""
+    names = [f"{one.reference}:{one.trash}" for one in found]
+    if sort == "name":
+        firsts = [records.name_key(one.record.name or "") for one in found]
+    elif sort == "created_at":
+        firsts = [_descending(one.record.created_at) for one in found]
+    else:
+        firsts = [_descending(last.get("used_bytes")) for last in _last_counts(found)]
+    return list(zip(firsts, names, strict=True))
+
+
+def _descending(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{_MOST - int(value * 1000):024d}"
+
+
+def _encoded(sort: str, place: tuple[str, str]) -> str:
+    text = "\0".join((sort, *place)).encode("utf-8", "surrogateescape")
     return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
-def _decoded(text: str | None) -> tuple[str, str] | None:
+def _decoded(sort: str, text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
     try:
         padded = text + "=" * (-len(text) % 4)
-        name, reference = base64.b64decode(padded, b"-_", validate=True).decode().split("\0")
+        of, first, reference = base64.b64decode(padded, b"-_", validate=True).decode().split("\0")
     except (binascii.Error, ValueError):
         raise pointer("cursor", "is not `next` of a page") from None
-    return name, reference
+    if of != sort:
+        raise pointer("cursor", "is of a list in another order")
+    return first, reference
 
 
 # -- One -------------------------------------------------------------------------------------------

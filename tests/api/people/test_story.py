@@ -193,6 +193,12 @@ def test_lists_have_what_the_caller_may_see(people: People) -> None:
     found = [one["name"] for one in first["vfolders"] + second["vfolders"]]
     assert found == ["alpha", "Beta", "gamma"]
     assert second["next"] is None
+    newest = people.call(owner, "GET", "/v1/vfolders?limit=2&sort=created_at").json()
+    after = f"/v1/vfolders?limit=2&sort=created_at&cursor={newest['next']}"
+    both = newest["vfolders"] + people.call(owner, "GET", after).json()["vfolders"]
+    assert [one["name"] for one in both] == ["gamma", "alpha", "Beta"]
+    biggest = people.call(owner, "GET", "/v1/vfolders?sort=used_bytes").json()["vfolders"]
+    assert len(biggest) == len(names)
     only = people.call(owner, "GET", "/v1/vfolders?name=GAM").json()["vfolders"]
     assert [one["name"] for one in only] == ["gamma"]
     for wrong in (
@@ -200,10 +206,14 @@ def test_lists_have_what_the_caller_may_see(people: People) -> None:
         "limit=0",
         "limit=1001",
         "owned=maybe",
+        "sort=colour",
+        f"cursor={newest['next']}",
         "colour=red",
         "limit=1&limit=2",
     ):
         assert people.call(owner, "GET", f"/v1/vfolders?{wrong}").status_code == 400, wrong
+    newcomer = people.person()  # nothing is listed, and the parameters are checked
+    assert people.call(newcomer, "GET", "/v1/vfolders?shared=maybe").status_code == 400
 
 
 def test_a_name_is_unique_and_a_key_makes_one(people: People) -> None:
