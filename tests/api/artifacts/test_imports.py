@@ -170,6 +170,30 @@ def test_a_second_import_replaces_the_first(site: Site) -> None:
     assert first.fields["digest"] != second.fields["digest"]
 
 
+@pytest.mark.parametrize("into", ["storage", "vfolder"])
+def test_a_later_import_downloads_what_changed(site: Site, into: str) -> None:
+    """What an earlier one left is copied where it has the digest of now, and nothing else."""
+    model, more, top = site.model(), {}, site.shelf
+    if into == "vfolder":
+        vfid, top = site.vfolder()
+        target = {"vfolder_id": vfid, "volume_name": "local"}
+        steps = dict.fromkeys(("download", "verify", "archive"), target)
+        more = {"storage_step_mappings": None, "storage_step_target_mappings": steps}
+    assert site.ended(site.begun(model, **more))["state"] == "succeeded"
+    place = top / model / "main"
+    config = "weights/config.json"
+    (place / "README.md").write_bytes(b"# Other m")  # as long as what was imported
+    changed = {**FILES, config: b"{1}", "new": b"new"}
+    site.hub.repos[model].commit(changed)
+    before = dict(site.hub.sent)
+    ended = site.ended(site.begun(model, **more))
+    assert ended["state"] == "succeeded", ended
+    assert content(place) == changed
+    sent = {name for name in changed if site.hub.sent[name] != before.get(name, 0)}
+    assert sent == {"README.md", config, "new"}
+    assert ended["result"]["files"] == len(changed)
+
+
 @pytest.mark.parametrize("prefix", ["/", "some/place"])
 def test_a_prefix_keeps_what_is_beside(site: Site, prefix: str) -> None:
     model = site.model({f"{uuid4().hex}.txt": b"1", "shared/a": b"2"})

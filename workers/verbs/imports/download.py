@@ -153,7 +153,7 @@ class Download:
                 skipped = 0
 
     def known(self, file: ImportFile) -> None:
-        """Record a file that an earlier run has completed."""
+        """Record a file that an earlier run, or an earlier import, has completed."""
         self._count(file.size)
         self._record.complete(file.name, file.size, added=file.size)
 

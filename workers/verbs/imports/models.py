@@ -277,10 +277,11 @@ def _source(context: Context, request: ImportRequest) -> ModelSource:
 
 
 def _target(context: Context, request: ImportRequest) -> Target:
-    if request.vfolder is not None:
-        return VFolderTarget(context, request.volume, VFolderId.parse(request.vfolder))
-    storage = _object_storage(context.settings, request)
     places = [_place(request, model) for model in request.models]
+    if request.vfolder is not None:
+        vfolder = VFolderId.parse(request.vfolder)
+        return VFolderTarget(context, request.volume, vfolder, places)
+    storage = _object_storage(context.settings, request)
     if storage is not None:
         return BucketTarget(context, storage, places)
     name = str(storage_of(request.volume))

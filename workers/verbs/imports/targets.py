@@ -8,7 +8,7 @@ from typing import Protocol
 
 from backends.base import MountedBackend, Owner
 from backends.entries import HasObjects, object_tree
-from backends.fs import atomic, descriptors, inheritance, layout, translated
+from backends.fs import atomic, descriptors, inheritance, layout, paths, translated
 from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
 from backends.uploads import parents, prepare_file
@@ -61,7 +61,11 @@ class DirectoryTarget:
     #: Who owns new directories.
     _owner = Owner.SERVICE
 
-    def __init__(self, context: Context, root: int, scope: QuotaScope | None) -> None:
+    def __init__(
+        self, context: Context, root: int, scope: QuotaScope | None, places: list[VFolderPath]
+    ) -> None:
+        """Take where the staging is, and where each model goes."""
+        self._places = places
         self._context = context
         self._run = context.run
         self._root = root
@@ -84,9 +88,62 @@ class DirectoryTarget:
         with self._staged(number, file.path.parent) as parent, self._blamed():
             descriptor = os.open(file.path.name, _OPEN, _STAGED_MODE, dir_fd=parent)
             try:
-                self._fill(descriptor, file, download)
+                if os.fstat(descriptor).st_size or not self._has_copied(
+                    number, file, descriptor, download
+                ):
+                    self._fill(descriptor, file, download)
             finally:
                 os.close(descriptor)
+
+    def _has_copied(
+        self, number: int, file: ImportFile, descriptor: int, download: Download
+    ) -> bool:
+        """Copy the file of an earlier import; false where there is none, or one that differs.
+
+        It is read before, so that what a killed run leaves is the beginning of the right file.
+        """
+        with self._earlier(number, file) as earlier:
+            if earlier is None or os.fstat(earlier).st_size != file.size:
+                return False
+
+            def read(offset: int, size: int) -> bytes:
+                download.check()
+                return os.pread(earlier, size, offset)
+
+            def copied(offset: int, size: int) -> bytes:
+                piece = read(offset, size)
+                atomic.write_all(descriptor, piece)
+                return piece
+
+            if not file.matches(read):
+                return False
+            if file.matches(copied):
+                download.known(file)
+                return True
+        os.ftruncate(descriptor, 0)
+        return False
+
+    @contextmanager
+    def _earlier(self, number: int, file: ImportFile) -> Iterator[int | None]:
+        """Open what is at the place of a file; None without one, or where nothing can prove it."""
+        if not file.digest:
+            yield None
+            return
+        try:
+            with self._top() as top:
+                descriptor = paths.open_file(top, self._places[number] / file.path)
+        except (OSError, StorageError):
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _top(self) -> Iterator[int]:
+        """Open the directory that places are in."""
+        yield self._root
 
     def _check(self, number: int, file: ImportFile) -> None:
         """Refuse a file that the target does not take."""
@@ -176,9 +233,8 @@ class StorageTarget(DirectoryTarget):
 
     def __init__(self, context: Context, storage: VfsStorage, places: list[VFolderPath]) -> None:
         """Take the storage, and where each model goes."""
-        super().__init__(context, context.storage_root(storage), None)
+        super().__init__(context, context.storage_root(storage), None, places)
         self._storage = storage
-        self._places = places
         status = os.fstat(self._root)
         self._ids = (status.st_uid, status.st_gid)
 
@@ -253,8 +309,10 @@ def _by_directory(files: list[ImportFile]) -> dict[VFolderPath, list[str]]:
 class VFolderTarget(DirectoryTarget):
     """A vfolder: its quota scope pays, and its entries are as those of an upload."""
 
-    def __init__(self, context: Context, volume: str, vfolder: VFolderId) -> None:
-        super().__init__(context, context.root(volume), vfolder.scope)
+    def __init__(
+        self, context: Context, volume: str, vfolder: VFolderId, places: list[VFolderPath]
+    ) -> None:
+        super().__init__(context, context.root(volume), vfolder.scope, places)
         self._backend: MountedBackend = context.backend(volume)
         if self._backend.skill(HasObjects) is not None:
             raise object_tree.unsupported(self._backend, "import models")
@@ -285,8 +343,13 @@ class VFolderTarget(DirectoryTarget):
     ) -> None:
         """Publish file by file: a user may have other entries there."""
         self._sync()
-        with self._backend.open_vfolder(self._vfolder) as top:
+        with self._top() as top:
             self._lay_over(number, top, place, files)
+
+    @contextmanager
+    def _top(self) -> Iterator[int]:
+        with self._backend.open_vfolder(self._vfolder) as top:
+            yield top
 
     def _prepare(self, descriptor: int, parent: int, name: str) -> None:
         """Give a file what an upload of this name would have."""
