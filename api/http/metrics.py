@@ -38,6 +38,8 @@ _PARTS = 3
 #: A process labels at most this many paths without a route; all others share one label.
 UNMATCHED_MAX = 100
 UNMATCHED = "{unmatched}"
+#: Below it, paths have secrets of links.
+LINKS = "/s/"
 #: The endpoint of what is no request: its path is not looked at.
 UNREADABLE = "{unreadable}"
 #: Sizes of caches: routes, and combinations of labels. A lookup without the cache costs more.
@@ -127,6 +129,8 @@ def _endpoint(request: RequestContext) -> str:
         return UNREADABLE
     if request.url_rule is not None:
         return _braced(request.url_rule.rule)
+    if request.path.startswith(LINKS):
+        return UNMATCHED
     if request.path not in _unmatched:
         if len(_unmatched) >= UNMATCHED_MAX:
             return UNMATCHED

@@ -104,6 +104,17 @@ def test_no_path_leads_out_of_a_link(people: People, path: str) -> None:
             assert name not in answer.text.replace(path, "")
 
 
+def test_no_metric_and_no_log_has_a_token(people: People) -> None:
+    _, _, link = shared(people)
+    for method, end in (("GET", "/"), ("GET", "/favicon.ico"), ("DELETE", ""), ("GET", "/entries")):
+        people.door.send(method, link + end)
+    token = link.rpartition("/")[2]
+    log = people.settings.directory / "client.log"
+    files = [log, *people.settings.directory.rglob("metrics/**/*.db")]
+    assert len(files) > 1
+    assert all(token.encode() not in one.read_bytes() for one in files)
+
+
 def test_a_link_to_a_file_has_that_file_alone(people: People) -> None:
     owner, vfolder, _ = shared(people)
     link = made(people, owner, vfolder, path="open/a.txt")
