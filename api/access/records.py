@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from uuid import UUID
 
 import redis
@@ -13,6 +14,7 @@ from backends.volumes import scope_records
 from backends.volumes.access import AccessRecords, KnownVFolder
 from core.access import (
     AccessIndex,
+    RecordOwner,
     Subject,
     VFolderRecord,
     VFolderResource,
@@ -138,6 +140,19 @@ class VFolders:
                 continue
             except (Unavailable, DeadlineExceeded):
                 away.add(entry.volume)
+
+    def owned(self, owner: RecordOwner, volume: str) -> Iterator[FoundVFolder]:
+        """Yield the live vfolders of an owner on a volume: in its own scope, and given ones.
+
+        A store that is away leaves out those that others gave to it.
+        """
+        of_group = owner.kind == "group"
+        groups = frozenset({owner.id} if of_group else ())
+        subject = Subject(kind="user", id=None if of_group else owner.id, groups=groups)
+        (scope,) = scopes_of(subject)
+        for one in chain(self.of_scope(volume, scope), self.shared(subject, [volume], set())):
+            if one.record.owner.word == owner.word:
+                yield one
 
     def are_complete(self, volumes: list[str]) -> bool:
         """Return whether the index of each volume was built."""

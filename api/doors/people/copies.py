@@ -65,7 +65,8 @@ def clone_vfolder(body: shapes.CloneOrder, asked: PersonRequest) -> Response:
     source = asked.vfolder
     name = records.checked_name(body.name) if body.name is not None else None
     volume = asked.service.volume_for(asked.caller, body.volume or source.volume)
-    scope = places.scope_of(places.owner_of(asked, body.owner))
+    owner = places.owner_of(asked, body.owner)
+    scope = places.scope_of(owner)
     target = places.new_id(asked, scope, volume)
     request = {
         "verb": "clone",
@@ -77,7 +78,7 @@ def clone_vfolder(body: shapes.CloneOrder, asked: PersonRequest) -> Response:
     }
     asked.decide_job(request)
     if name is not None:
-        places.check_name(asked, volume, target, name)
+        places.check_name(asked, owner, volume, target, name)
     return submitted(asked, request, name)
 
 

@@ -52,17 +52,16 @@ def id_of_key(requester: str, scope: QuotaScope, volume: str, key: str) -> UUID:
     return uuid5(_KEYS, "\0".join((requester, str(scope), volume, key))) if key else uuid4()
 
 
-def check_name(asked: PersonRequest, volume: str, vfolder: VFolderId, name: str) -> None:
-    """Refuse a name that another live vfolder of the scope has.
+def check_name(
+    asked: PersonRequest, owner: RecordOwner, volume: str, vfolder: VFolderId, name: str
+) -> None:
+    """Refuse a name that another live vfolder of an owner has.
 
     Raises:
         VFolderExists: it has this name, in some case of its letters.
     """
-    scope = vfolder.scope
-    if scope is None:
-        return
     wanted = records.name_key(name)
-    for other in asked.service.vfolders.of_scope(volume, scope):
+    for other in asked.service.vfolders.owned(owner, volume):
         taken = other.record.name is not None and records.name_key(other.record.name) == wanted
         if taken and other.vfolder.id != vfolder.id:
             raise VFolderExists("The owner has a vfolder of this name; choose another one.")

@@ -107,12 +107,13 @@ def restore_snapshot(body: shapes.SnapshotRestoreOrder, asked: PersonRequest) ->
     """
     snapshot = _name(asked)
     name = records.checked_name(body.name) if body.name is not None else None
-    scope = places.scope_of(places.owner_of(asked, body.owner))
+    owner = places.owner_of(asked, body.owner)
+    scope = places.scope_of(owner)
     target = places.new_id(asked, scope, asked.vfolder.volume)
     request = _request(asked, "restore", name=snapshot, target=str(target))
     asked.decide_job(request)
     if name is not None:
-        places.check_name(asked, asked.vfolder.volume, target, name)
+        places.check_name(asked, owner, asked.vfolder.volume, target, name)
     return submitted(asked, request, name)
 
 

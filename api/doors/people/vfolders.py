@@ -253,7 +253,7 @@ def make_vfolder(body: shapes.NewVFolder, asked: PersonRequest) -> Response:
         scope=ScopeResource(scope=scope, volume=volume, members_may=service.members_may_create)
     )
     vfolder = places.new_id(asked, scope, volume)
-    places.check_name(asked, volume, vfolder, name)
+    places.check_name(asked, owner, volume, vfolder, name)
     record = structs.replace(
         records.implied(volume, vfolder),
         owner=owner,
@@ -345,7 +345,8 @@ def change_vfolder(body: shapes.VFolderChange, asked: PersonRequest) -> Response
     given = body.given
     if "name" in given:
         given["name"] = records.checked_name(given["name"])
-        places.check_name(asked, found.volume, found.vfolder, given["name"])
+        owner = found.record.owner
+        places.check_name(asked, owner, found.volume, found.vfolder, given["name"])
     changed = asked.service.changed(found, lambda record: structs.replace(record, **given))
     if "limit_bytes" in given:
         follow_limit(changed, new=found.record.limit_bytes is None)

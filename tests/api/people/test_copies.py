@@ -159,6 +159,27 @@ def test_a_vfolder_gets_another_owner_who_accepts(people: People) -> None:
     assert people.call(owner, "GET", "/v1/vfolders").json()["vfolders"] == []
 
 
+def test_a_name_is_unique_among_what_an_owner_has_now(people: People) -> None:
+    owner, heir = people.person(), people.person()
+
+    def named(person: Person, name: str) -> tuple[int, str]:
+        body = {"name": name, "volume": "local"}
+        answer = people.call(person, "POST", "/v1/vfolders", body)
+        return answer.status_code, answer.json().get("id", "")
+
+    _, given = named(owner, "corpus")
+    _, own = named(heir, "Corpus")
+    base = f"/v1/vfolders/{given}"
+    assert people.call(owner, "POST", f"{base}/owner", {"to": heir.word}).status_code == 200
+    assert people.call(heir, "POST", f"{base}/owner/accept").status_code == 409
+    assert people.call(heir, "PATCH", f"/v1/vfolders/{own}", {"name": "mine"}).status_code == 200
+    wait_for(lambda: people.call(heir, "POST", f"{base}/owner/accept").status_code == 200)
+    # It lies in the scope of its former owner, whose names it does not take any more.
+    wait_for(lambda: named(owner, "corpus")[0] == 201)
+    assert people.call(heir, "PATCH", base, {"name": "MINE"}).status_code == 409
+    assert named(heir, "CORPUS")[0] == 409
+
+
 def test_an_admin_accepts_for_a_group(people: People) -> None:
     owner, admin, member = people.person(), people.person(), people.person()
     group: UUID = people.group(admin, member, admins=(admin,))
