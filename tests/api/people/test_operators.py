@@ -56,7 +56,6 @@ ROWS = (
     change("POST", "/v1/users/x/unblock", 404),
     change("POST", f"/v1/vfolders/{ABSENT}/break-glass", 404, WHY),
     change("POST", "/v1/groups", 400, {}),
-    change("PUT", f"/v1/quotas/{SCOPE}", 400, {}),
     change("POST", "/v1/volumes/local/pause", 400, {}),
     change("POST", "/v1/volumes/absent/pause", 400, WHY),
     change("POST", "/v1/volumes/absent/resume", 400),
