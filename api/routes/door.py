@@ -33,7 +33,7 @@ from core.cluster import (
     VFolderCache,
 )
 from core.errors import ConfigurationError
-from core.quota import NoticeStore
+from core.quota import NoticeStore, TotalLimits
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
@@ -135,6 +135,11 @@ class Door:
     def notices(self) -> NoticeStore:
         """The notices of people, of the whole cluster."""
         return NoticeStore(connections.connect(self.settings, connections.Database.JOBS))
+
+    @cached_property
+    def quota_totals(self) -> TotalLimits:
+        """The limits of users and groups over all volumes."""
+        return TotalLimits(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
     def uploads(self) -> UploadStore:

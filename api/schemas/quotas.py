@@ -12,8 +12,11 @@ from api.schemas.people import PersonBody
 class QuotaDocument(ma.Schema):
     """What a scope holds on a volume, and may hold; null is unknown, or no limit."""
 
-    view = fields.String(validate=validate.OneOf(["scope"]))
-    volume = fields.String()
+    view = fields.String(
+        validate=validate.OneOf(["scope", "total"]),
+        metadata={"description": "`total`: over all volumes; `volume` is null then."},
+    )
+    volume = fields.String(allow_none=True)
     scope = fields.String()
     limit_bytes = fields.Integer(allow_none=True)
     used_bytes = fields.Integer(
@@ -41,6 +44,7 @@ class NewLimit:
 
     limit_bytes: int | None
     volume: str | None = None
+    view: str = "scope"
 
 
 class NewLimitBody(PersonBody):
@@ -54,6 +58,11 @@ class NewLimitBody(PersonBody):
         validate=validate.Range(min=1, max=INTEGER_MAX),
     )
     volume = fields.String(load_default=None)
+    view = fields.String(
+        load_default="scope",
+        validate=validate.OneOf(["scope", "total"]),
+        metadata={"description": "`total`: of the user or group over all volumes."},
+    )
 
 
 class NoticeDocument(ma.Schema):
@@ -63,8 +72,8 @@ class NoticeDocument(ma.Schema):
     kind = fields.String(validate=validate.OneOf(["quota", "expiry", "break-glass"]))
     at = fields.String()
     read = fields.Boolean()
-    view = fields.String(validate=validate.OneOf(["scope", "vfolder"]))
-    volume = fields.String()
+    view = fields.String(validate=validate.OneOf(["scope", "vfolder", "total"]))
+    volume = fields.String(allow_none=True)
     scope = fields.String(allow_none=True)
     vfolder = fields.String(allow_none=True)
     percent = fields.Integer(metadata={"description": "The threshold that was reached."})

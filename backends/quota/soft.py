@@ -31,7 +31,15 @@ from backends.fs import descriptors, freed_bytes, layout
 from backends.quota import quick_usage, requested_limits
 from core.errors import QuotaExceeded, StorageError
 from core.names import QuotaScope, VFolderId
-from core.quota import Account, Balance, QuotaLedger, Reservation, Thresholds
+from core.quota import (
+    Account,
+    Balance,
+    QuotaLedger,
+    Reservation,
+    Thresholds,
+    Total,
+    TotalLimits,
+)
 from core.redis import retrying, store_is_away, store_problem
 from core.telemetry import logger
 
@@ -44,6 +52,12 @@ DOOR_PATIENCE_SECONDS = 5.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 1.0
 
 
+#: What has no room, in a refusal.
+_SUBJECTS = {
+    "vfolder": "The vfolder",
+    "scope": "The quota scope",
+    "total": "The user or group, over all volumes,",
+}
 #: What a change is of; a legacy vfolder has no scope.
 Place = VFolderId | QuotaScope | None
 
@@ -104,6 +118,8 @@ class SoftQuota:
     vfolder_limit: VFolderLimits | None = None
     #: False where the storage system enforces the limits of scopes.
     holds_scopes: bool = True
+    #: The limits of users and groups over all volumes; None where people set none.
+    totals: TotalLimits | None = None
 
     @property
     def _patiently(self) -> Patience:
@@ -126,9 +142,9 @@ class SoftQuota:
         vfolder = place if isinstance(place, VFolderId) else None
         scope = place.scope if isinstance(place, VFolderId) else place
         found = []
-        if scope is not None and self.holds_scopes:
-            limit_bytes = self.limit(scope)
-            if limit_bytes is not None:
+        if scope is not None:
+            limit_bytes = self.limit(scope) if self.holds_scopes else None
+            if limit_bytes is not None or self.total(scope.directory) is not None:
                 found.append(Account(scope.directory, limit_bytes, scope.directory))
         own = None if vfolder is None else self.account_of(vfolder)
         return found if own is None else [*found, own]
@@ -137,6 +153,19 @@ class SoftQuota:
         """Return the account of a vfolder; None when it has no limit. Costs one small read."""
         own = None if self.vfolder_limit is None else self.vfolder_limit(vfolder, fresh=fresh)
         return None if own is None else Account(account_name(vfolder), *own)
+
+    def total(self, scope: str) -> Total | None:
+        """Return the limit over all volumes of a scope, by its directory; None without one."""
+        limit_bytes = None if self.totals is None else self.totals.limit(scope)
+        if self.totals is None or limit_bytes is None:
+            return None
+        others = self.totals.volumes() - {self.ledger.volume}
+        return Total(limit_bytes, scope, tuple(sorted(others)))
+
+    def _total_of(self, accounts: Sequence[Account]) -> Total | None:
+        """Return the total that accounts count for; the first one is that of a scope, if any."""
+        first = accounts[0]
+        return self.total(first.name) if first.view == "scope" else None
 
     def balance(self, account: str) -> Balance:
         """Return the ledger's figures; unknown while Redis does not answer."""
@@ -161,13 +190,39 @@ class SoftQuota:
         except redis.RedisError as error:  # the next rescan counts
             _log.warning("quota ledger not begun", reason=type(error).__name__)
 
-    def end(self, account: str) -> None:
-        """Drop the account of a scope or vfolder that has no limit any more."""
+    def end(self, account: str, *, gone: bool = False) -> None:
+        """Drop the account of a scope or vfolder that has no limit any more, or is `gone`.
+
+        Where a total counts it, it stays, and one that is gone holds nothing.
+        """
+        counts = self.total(account) is not None
         try:
-            self._patiently(lambda: self.ledger.forget(account))
+            if gone or not counts:
+                self._patiently(lambda: self.ledger.forget(account))
+            if gone and counts:
+                self._patiently(lambda: self.ledger.record_count(account, 0, 0))
         except redis.RedisError as error:  # without a limit the figure is not read
             _log.warning("quota ledger not ended", reason=type(error).__name__)
         self.thresholds.check(self.ledger.volume, account, None, None)
+
+    def follow_total(self, scope: QuotaScope) -> bool:
+        """Start the account of a scope whose total changed; return whether its usage is known."""
+        name = scope.directory
+        if self.totals is not None:
+            self.totals.forget()
+        if self.total(name) is None:
+            return True
+        try:
+            if self.ledger.read(name).settled_bytes is None:
+                with self.root() as root:
+                    try:
+                        self._count(root, name)
+                    except FileNotFoundError:  # the volume has no such scope
+                        self.ledger.record_count(name, 0, 0)
+            return self.ledger.read(name).settled_bytes is not None
+        except redis.RedisError as error:  # the next rescan counts
+            _log.warning("quota ledger not begun", reason=type(error).__name__)
+            return False
 
     def begin_vfolder(self, account: Account) -> bool:
         """Start the account of a vfolder that got a limit; return whether its usage is known."""
@@ -210,10 +265,9 @@ class SoftQuota:
             raise store_problem(error) from error
         full = answer.full
         if full is not None:
-            left = max(full.limit_bytes - (answer.others_bytes or 0), 0)
-            what = "vfolder" if full.view == "vfolder" else "quota scope"
+            left = max((full.limit_bytes or 0) - (answer.others_bytes or 0), 0)
             raise QuotaExceeded(
-                f"The {what} has {left} bytes left, {size_bytes} wanted.",
+                f"{_SUBJECTS[full.view]} has {left} bytes left, {size_bytes} wanted.",
                 limited_by=full.view,
                 left_bytes=left,
                 used_bytes=answer.others_bytes,
@@ -221,13 +275,14 @@ class SoftQuota:
             )
 
     def _reserve(self, accounts: Sequence[Account], holder: str, size_bytes: int) -> Reservation:
-        answer = self.ledger.reserve(accounts, holder, size_bytes)
+        total = self._total_of(accounts)
+        answer = self.ledger.reserve(accounts, holder, size_bytes, total)
         if answer.uncounted:
             with self.root() as root:
                 for account in answer.uncounted:
                     self._count(root, account.name)
             uncounted = [account.name for account in answer.uncounted]
-            answer = self.ledger.reserve(accounts, holder, size_bytes)
+            answer = self.ledger.reserve(accounts, holder, size_bytes, total)
             if answer.full is not None:  # the first call reserved without a figure
                 self.ledger.settle(uncounted, holder)
         return answer
@@ -263,12 +318,25 @@ class SoftQuota:
         self.publish(accounts, used)
 
     def publish(self, accounts: Sequence[Account], used: Sequence[int | None]) -> None:
-        """Publish the thresholds that accounts have reached."""
+        """Publish the thresholds that accounts have reached, and that of their total."""
         for account, used_bytes in zip(accounts, used, strict=True):
-            if used_bytes is not None:
+            if used_bytes is not None and account.limit_bytes is not None:
                 limit = account.limit_bytes
                 volume, name = self.ledger.volume, account.name
                 self.thresholds.check(volume, name, used_bytes, limit, owner=account.owner)
+        total = self._total_of(accounts)
+        if total is not None:
+            self.publish_total(total)
+
+    def publish_total(self, total: Total) -> None:
+        """Publish the threshold that a total has reached. Costs a round trip."""
+        try:
+            found = self.ledger.read_total(total.scope, {self.ledger.volume, *total.volumes})
+        except redis.RedisError as error:
+            _log.warning("quota ledger not read", reason=type(error).__name__)
+            return
+        if found.used_bytes is not None:
+            self.thresholds.check("", total.scope, found.used_bytes, total.limit_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,7 @@ ON_VOLUME = _named(
     quota_views.scope_views,
     quota_views.vfolder_view,
     quota_views.follow_vfolder_limit,
+    quota_views.follow_total,
     entries.remove_entries,
     snapshots.supported,
     trash.kept,

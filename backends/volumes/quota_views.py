@@ -65,3 +65,12 @@ def follow_vfolder_limit(backend: Backend, vfolder: VFolderId, *, new: bool) -> 
     if account is None or new:
         soft.end(account_name(vfolder))
     return account is None or soft.begin_vfolder(account)
+
+
+def follow_total(backend: Backend, scope: QuotaScope) -> bool:
+    """Begin the account of a scope whose total changed; return whether its usage is known.
+
+    Costs a count where that takes at most two seconds.
+    """
+    soft = ledger_of(backend)
+    return soft is None or soft.follow_total(scope)

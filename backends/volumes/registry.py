@@ -26,7 +26,7 @@ from backends.volumes.wrappers import (
 from core.access import Seals
 from core.errors import ConfigurationError, UnknownVolume, VolumeUnavailable
 from core.process import privileges
-from core.quota import QuotaLedger, Thresholds
+from core.quota import QuotaLedger, Thresholds, TotalLimits
 from core.redis import Database, connect
 from core.settings import Settings
 
@@ -234,7 +234,9 @@ class Volumes:
         thresholds = Thresholds(self._settings)
         objects = backend.skill(HasObjects)
         count = count_files if objects is None else partial(count_objects, objects)
-        own = None
-        if self._settings.vfolder.access is not None:
-            own = RecordLimits(backend, Seals(self._settings.seal_secrets))
-        return SoftQuota(ledger, thresholds, backend.root, self._patiently, count, own)
+        quota = SoftQuota(ledger, thresholds, backend.root, self._patiently, count)
+        if self._settings.vfolder.access is None:
+            return quota
+        own = RecordLimits(backend, Seals(self._settings.seal_secrets))
+        totals = TotalLimits(connect(self._settings, Database.JOBS))
+        return replace(quota, vfolder_limit=own, totals=totals)

@@ -1,8 +1,9 @@
 """Usage and thresholds of quota scopes, kept in Redis. Knows no file system."""
 
-from core.quota.ledger import Account, Balance, QuotaLedger, Reservation
+from core.quota.ledger import Account, Balance, QuotaLedger, Reservation, Total
 from core.quota.notices import Notice, NoticeStore
 from core.quota.thresholds import Thresholds, scopes_at_thresholds
+from core.quota.totals import TotalLimits
 from core.quota.usage import HiddenUsage, HiddenUsageStore, LastUsageStore
 
 __all__ = [
@@ -16,5 +17,7 @@ __all__ = [
     "QuotaLedger",
     "Reservation",
     "Thresholds",
+    "Total",
+    "TotalLimits",
     "scopes_at_thresholds",
 ]

@@ -25,9 +25,9 @@ The cost of a script does not depend on the number of holders. Versions up to 0.
 hash of holders: when its length differs from the sorted set's, a script makes set and sum again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import redis
 
@@ -95,29 +95,44 @@ local function expire()
   return #over == EXPIRED_MAX
 end
 """ % (EXPIRED_MAX,)  # noqa: UP031 - Lua has braces
-#: ARGV: holder, size, lifetime (ms), then the limit of each account.
-#: Nothing is reserved unless it fits into each account; the one with the least room is named.
+#: The keys of the accounts are followed by those of the same scope on other volumes. A total limits
+#: their sum with the first account.
+#: ARGV: holder, size, lifetime (ms), number of accounts, total or '', limit or '' of each account.
+#: Nothing is reserved unless it fits everywhere. What has the least room is named, by the number of
+#: its account; a total has the number above all.
 _RESERVE = (
     _PRELUDE
     + """
-local size, count, others, uncounted = tonumber(ARGV[2]), #KEYS / 4, {}, {}
+local size, count, total = tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local others, uncounted, again, held, oldest = {}, {}, false, 0, nil
 local least, full
-for account = 1, count do
-  base = (account - 1) * 4
-  local more = expire()
-  local used, limit = redis.call('HGET', key(1), 'used'), tonumber(ARGV[3 + account])
-  others[account] = sum() - size_of(ARGV[1])
-  if not used then uncounted[#uncounted + 1] = text(account - 1)
-  elseif tonumber(used) + others[account] + size > limit then
-    if more then return {'again', '', '', ''} end
-    local left = limit - tonumber(used) - others[account]
-    if not least or left < least then
-      local as_of = redis.call('HGET', key(1), 'as_of') or ''
-      least, full = left, {'full', text(account - 1), text(tonumber(used) + others[account]), as_of}
-    end
+local function compare(account, used, limit, as_of)
+  if limit and used + size > limit and (not least or limit - used < least) then
+    least, full = limit - used, {'full', text(account - 1), text(used), as_of}
   end
 end
-if full then return full end
+for account = 1, #KEYS / 4 do
+  base = (account - 1) * 4
+  if expire() then again = true end
+  local used, as_of = redis.call('HGET', key(1), 'used'), redis.call('HGET', key(1), 'as_of') or ''
+  others[account] = sum() - (account <= count and size_of(ARGV[1]) or 0)
+  local known = (tonumber(used) or 0) + others[account]
+  if account == 1 or account > count then
+    held = held + known
+    if not oldest or as_of == '' or (oldest ~= '' and tonumber(as_of) < tonumber(oldest)) then
+      oldest = as_of
+    end
+  end
+  if account <= count then
+    if used then compare(account, known, tonumber(ARGV[5 + account]), as_of)
+    else uncounted[#uncounted + 1] = text(account - 1) end
+  end
+end
+compare(count + 1, held, total, oldest)
+if full then
+  if again then return {'again', '', '', ''} end
+  return full
+end
 local ends = text(now() + tonumber(ARGV[3]))
 for account = 1, count do
   base = (account - 1) * 4
@@ -200,7 +215,8 @@ class Account:
 
     #: The directory of a scope; of a vfolder also its id: `<scope>/<id>`.
     name: str
-    limit_bytes: int
+    #: None: it is kept for a total alone.
+    limit_bytes: int | None
     #: Whose account it is, for thresholds: the id of a user or group as 32 digits.
     owner: str
 
@@ -211,11 +227,23 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """A limit over all volumes: of the scope that is the first account, with that elsewhere."""
+
+    limit_bytes: int
+    #: The directory of the scope, which is the id of its user or group.
+    scope: str
+    #: The other volumes.
+    volumes: tuple[str, ...]
+    view: ClassVar[str] = "total"
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """The answer to a request for space."""
 
     #: The account that has no room, and what it holds; None when the space was reserved.
-    full: Account | None = None
+    full: Account | Total | None = None
     others_bytes: int | None = None
     as_of: str | None = None
     #: The accounts that were never counted: they accept every reservation.
@@ -238,19 +266,30 @@ class QuotaLedger:
         self._read = client.register_script(_READ)
         self._index = f"{PREFIX}quota-scopes:{volume}"
 
-    def reserve(self, accounts: Sequence[Account], holder: str, size_bytes: int) -> Reservation:
+    def reserve(
+        self,
+        accounts: Sequence[Account],
+        holder: str,
+        size_bytes: int,
+        total: Total | None = None,
+    ) -> Reservation:
         """Reserve bytes for a holder in each account, or in none.
 
         They are in place of its former reservation, which stays if refused. Costs one round trip.
         """
-        limits = [account.limit_bytes for account in accounts]
-        args: list[str | int] = [holder, max(0, size_bytes), HOLD_SECONDS * 1000, *limits]
+        limits = [_or_empty(account.limit_bytes) for account in accounts]
+        most = "" if total is None else total.limit_bytes
+        terms = [HOLD_SECONDS * 1000, len(accounts), most]
+        args: list[str | int] = [holder, max(0, size_bytes), *terms, *limits]
         keys = [key for account in accounts for key in self._keys(account.name)]
+        if total is not None:
+            keys += [key for name in total.volumes for key in _keys_of(name, total.scope)]
         answer, text, used, as_of = "again", "", "", ""
         while answer == "again":  # many reservations expired at once
             answer, text, used, as_of = self._reserve(keys=keys, args=args)
         if answer == "full":
-            return Reservation(accounts[int(text)], int(used), moment_of_ms(as_of))
+            full = accounts[int(text)] if int(text) < len(accounts) else total
+            return Reservation(full, int(used), moment_of_ms(as_of))
         return Reservation(uncounted=tuple(accounts[int(number)] for number in text.split()))
 
     def settle(
@@ -286,6 +325,25 @@ class QuotaLedger:
         """Return the usage of a scope."""
         used, held, as_of = self._read(keys=self._keys(scope))
         return Balance(int(used) if used else None, int(held), moment_of_ms(as_of))
+
+    def read_total(self, scope: str, volumes: Iterable[str]) -> Balance:
+        """Return the sum of a scope over volumes; unknown where one of them was never counted.
+
+        `as_of` is that of the oldest count. Costs one round trip.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for volume in sorted(volumes):
+                figures, _, _, held = _keys_of(volume, scope)
+                pipe.hmget(figures, "used", "as_of")
+                pipe.get(held)
+            answers = pipe.execute()
+        counts: list[tuple[str | None, str | None]] = answers[::2]
+        held_bytes = sum(int(text or 0) for text in answers[1::2])
+        known = [int(used) for used, _ in counts if used]
+        if not counts or len(known) < len(counts):
+            return Balance(None, held_bytes, None)
+        oldest = min((int(as_of) for _, as_of in counts if as_of), default=None)
+        return Balance(sum(known), held_bytes, moment_of_ms(oldest))
 
     def holders(self, scope: str) -> list[str]:
         """Return the ids of the uploads and jobs that reserve space of a scope."""
@@ -331,8 +389,16 @@ class QuotaLedger:
         self._redis.close()
 
     def _keys(self, scope: str) -> list[str]:
-        kinds = ("quota", "holds", "holds-ends", "holds-sum")
-        return [f"{PREFIX}{kind}:{self.volume}:{scope}" for kind in kinds]
+        return _keys_of(self.volume, scope)
 
     def _token(self, scope: str, holder: str) -> str:
         return f"{PREFIX}quota-once:{self.volume}:{scope}:{holder}"
+
+
+def _keys_of(volume: str, name: str) -> list[str]:
+    kinds = ("quota", "holds", "holds-ends", "holds-sum")
+    return [f"{PREFIX}{kind}:{volume}:{name}" for kind in kinds]
+
+
+def _or_empty(number: int | None) -> int | str:
+    return "" if number is None else number

@@ -71,7 +71,8 @@ class Thresholds:
     ) -> bool:
         """Record the threshold of an account; return whether it rose, which is published then.
 
-        `account` is a name of the ledger: the directory of a scope, or that and a vfolder. `owner`
+        `account` is a name of the ledger: the directory of a scope, or that and a vfolder. An empty
+        volume stands for all: a total. `owner`
         gets the notice (32 digits); the user or group of the scope when empty. A failure of the
         store or of the events' server is only logged.
         """
@@ -87,12 +88,12 @@ class Thresholds:
         if rose:
             scope, _, vfolder = account.partition("/")
             facts = {
-                "volume": volume,
+                "volume": volume or None,
                 "scope": scope,
                 "percent": reached,
                 "used_bytes": used_bytes,
                 "limit_bytes": limit_bytes,
-                "view": "vfolder" if vfolder else "scope",
+                "view": "vfolder" if vfolder else "scope" if volume else "total",
                 "vfolder": vfolder or None,
             }
             self._publish(facts, owner or scope)
@@ -104,7 +105,7 @@ class Thresholds:
         self._events.close()
 
     def _publish(self, facts: dict[str, Any], owner: str) -> None:
-        volume = facts["volume"]
+        volume = facts["volume"] or ""
         _log.warning("quota threshold reached", **facts)
         counter = metrics.VFOLDER_THRESHOLDS if facts["vfolder"] else metrics.THRESHOLDS
         counter.labels(volume, str(facts["percent"])).inc()

@@ -9,8 +9,17 @@ from uuid import UUID
 
 from backends.base import MountedBackend
 from backends.entries import RecordFile, access_files
-from core.access import AccessIndex, RecordForged, Seals, VFolderRecord, records
+from core.access import (
+    AccessIndex,
+    RecordForged,
+    Seals,
+    SubjectRecord,
+    VFolderRecord,
+    records,
+)
 from core.names import QuotaScope, VFolderId
+from core.quota import TotalLimits
+from core.redis import Database, connect
 from core.settings import Settings
 from workers.verbs.scope_count import Deviation, scope_named
 
@@ -26,6 +35,9 @@ class RecordIndex:
         self._volume = backend.mount.volume
         self._seals = Seals(settings.seal_secrets)
         self._index = AccessIndex(settings)
+        access = settings.vfolder.access
+        self._home = "" if access is None else access.home_volume(settings.volume)
+        self._totals = TotalLimits(connect(settings, Database.JOBS))
         self._note = note
         self._found: Counter[str] = Counter()
         self._repaired: Counter[str] = Counter()
@@ -44,7 +56,24 @@ class RecordIndex:
         self._repaired.clear()
         self._forged.clear()
         self._index.rebuild(self._volume, self._records(check, repair=repair), self._forged)
+        self._publish_totals()
         return {"found": dict(self._found), "repaired": dict(self._repaired)}
+
+    def _publish_totals(self) -> None:
+        """Publish the limits over all volumes, which are on the home volume; this one counts."""
+        limits = {}
+        if self._volume == self._home:
+            for directory, text in access_files.subjects(self._backend).items():
+                if (limit := self._total_of(directory, text)) is not None:
+                    limits[directory] = limit
+        self._totals.set(limits, [self._volume])
+
+    def _total_of(self, directory: str, text: bytes) -> int | None:
+        try:
+            place = records.subject_place(self._volume, UUID(directory))
+            return self._seals.opened(text, place, SubjectRecord).total_limit_bytes
+        except (RecordForged, ValueError):
+            return None
 
     def _records(self, check: Callable[[], None], *, repair: bool) -> Iterator[VFolderRecord]:
         after = ""

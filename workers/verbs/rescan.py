@@ -91,7 +91,14 @@ class Rescan:
                 requested_limits.forget(self._root, scope_named(name))
         soft = ledger_of(self._backend)
         known = [] if soft is None else self._run.patiently(soft.ledger.scopes)
-        figures = [name for name in known if "/" not in name and name not in existing]
+        figures = [
+            name
+            for name in known
+            if soft is not None
+            and "/" not in name
+            and name not in existing
+            and soft.total(name) is None
+        ]
         for name in known:
             if soft is not None and "/" in name and not self._is_live(name):
                 soft.end(name)

@@ -12,7 +12,7 @@ from uuid import UUID
 from backends.base import HasInodeLimits, HasQuota, HasSoftLimits, MountedBackend, QuotaUsage
 from backends.entries import HasObjects, take_inventory
 from backends.fs import descriptors, layout
-from backends.quota import VFolderCount, begin_count, requested_limits, soft_of
+from backends.quota import VFolderCount, begin_count, ledger_of, requested_limits, soft_of
 from backends.retention import trash
 from backends.tree import Usage, UsageOptions, measure_tree
 from core.errors import JobNotFound, StorageError, VFolderNotFound
@@ -80,7 +80,7 @@ class ScopeCount:
         Raises:
             FileNotFoundError: the scope was deleted meanwhile.
         """
-        soft = soft_of(self._backend) if self._name != LEGACY else None
+        soft = ledger_of(self._backend) if self._name != LEGACY else None
         growth = 0
         if soft is not None:
             ledger = soft.ledger
@@ -209,9 +209,13 @@ class ScopeCount:
             drift = self._correct(facts["size_bytes"], quota, growth)
             quota = self._backend.describe_scope(scope)
         else:
+            self._count_for_total(facts["size_bytes"], growth)
             drift = self._compare(facts["allocated_bytes"], quota, scope)
         volume = self._backend.mount.volume
         self._thresholds.check(volume, self._name, quota.used_bytes, quota.limit_bytes)
+        soft = ledger_of(self._backend)
+        if soft is not None and (total := soft.total(self._name)) is not None:
+            soft.publish_total(total)
         return known | {
             "used_bytes": quota.used_bytes,
             "limit_bytes": quota.limit_bytes,
@@ -222,7 +226,9 @@ class ScopeCount:
     def _correct(self, size_bytes: int, quota: QuotaUsage, growth: int) -> int | None:
         """Store the count in the ledger; return its former error, None where it had no figure."""
         soft = soft_of(self._backend)
-        if soft is None or quota.limit_bytes is None or not self._complete:
+        if soft is None or not self._complete:
+            return None
+        if quota.limit_bytes is None and soft.total(self._name) is None:
             return None
         ledger = soft.ledger
         before = self._run.patiently(lambda: ledger.record_count(self._name, size_bytes, growth))
@@ -231,6 +237,13 @@ class ScopeCount:
             self._report(Deviation.DRIFT, "", f"the ledger was {drift:+,} bytes off; corrected")
             self._repaired[Deviation.DRIFT] += 1
         return drift
+
+    def _count_for_total(self, size_bytes: int, growth: int) -> None:
+        """Store the count where a total needs it, though the storage system limits the scope."""
+        soft = ledger_of(self._backend)
+        if soft is not None and self._complete and soft.total(self._name) is not None:
+            ledger = soft.ledger
+            self._run.patiently(lambda: ledger.record_count(self._name, size_bytes, growth))
 
     def _compare_limits(self, quota: QuotaUsage, scope: QuotaScope) -> None:
         """Report limits that are not those of the requests, and set them again."""

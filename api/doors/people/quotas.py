@@ -1,13 +1,16 @@
 """Routes of quotas: what one may still write, by scope and volume; an operator sets the limits."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Literal
 
 from flask import Response
+from msgspec import structs
 
 from api.access import scopes_of
 from api.doors.people.entries import query
-from api.doors.people.keys import private
+from api.doors.people.keys import parts_of_door, private
+from api.jobs import MANAGER, JobSubmission, pointer
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -23,12 +26,14 @@ from backends.volumes import ScopeView, operations, quota_views
 from core.errors import (
     DeadlineExceeded,
     InvalidName,
+    Locked,
     NoSpace,
     QuotaScopeNotFound,
     Unavailable,
     UnknownVolume,
 )
-from core.names import QuotaScope
+from core.names import QuotaScope, ScopeKind
+from core.quota import QuotaLedger
 
 blueprint = PeopleResource("quotas", __name__, description="Limits and usage.")
 
@@ -74,11 +79,15 @@ def get_quota(asked: PersonRequest) -> Response:
 )
 @needs("quotas.set")
 def set_quota(body: shapes.NewLimit, asked: PersonRequest) -> Response:
-    """Set the limit of a scope on a volume, or remove it; an absent scope gets one.
+    """Set the limit of a scope on a volume, or of its user or group over all, or remove it.
 
-    A big scope whose limit this service enforces is counted by a job; until then its usage is null.
+    An absent scope is made for a limit on a volume. A big scope whose limit this service enforces
+    is counted by a job; until then its usage is null.
     """
-    scope, volume = _scope(asked.path["scope"]), asked.service.volume_for(asked.caller, body.volume)
+    scope = _scope(asked.path["scope"])
+    if body.view == "total":
+        return _set_total(asked, scope, body)
+    volume = asked.service.volume_for(asked.caller, body.volume)
     access = current_door().volume_access
     if body.limit_bytes is None:
         access.on_volume(volume, operations.unset_limit, scope)
@@ -86,6 +95,40 @@ def set_quota(body: shapes.NewLimit, asked: PersonRequest) -> Response:
         access.on_volume(volume, operations.set_limit, scope, body.limit_bytes)
         count_uncounted(volume, scope)
     return _answer(asked, [scope], volume)
+
+
+def _set_total(asked: PersonRequest, scope: QuotaScope, body: shapes.NewLimit) -> Response:
+    """Write the limit into the record of the user or group, and begin its accounts on all volumes.
+
+    A volume that is away is counted by its next rescan; until then the usage is null.
+    """
+    if body.volume is not None:
+        raise pointer("volume", "is not for a limit over all volumes")
+    door, limit = current_door(), body.limit_bytes
+    kind: Literal["user", "group"] = "user" if scope.kind is ScopeKind.USER else "group"
+    parts_of_door().subjects.change(
+        kind, scope.id, lambda record: structs.replace(record, total_limit_bytes=limit)
+    )
+    volumes = asked.service.volumes()
+    door.quota_totals.set({scope.directory: limit}, volumes)
+    for volume in volumes:
+        with suppress(Unavailable, DeadlineExceeded, Locked):
+            if not door.volume_access.on_volume(volume, quota_views.follow_total, scope):
+                request = {"verb": "rescan", "volume": volume, "owner": str(scope)}
+                door.jobs.submit(request, JobSubmission(MANAGER))
+    return _answer(asked, [scope], None)
+
+
+def _totals(scopes: Iterable[QuotaScope]) -> Iterator[dict[str, Any]]:
+    """Yield the documents of limits over all volumes."""
+    door = current_door()
+    totals = door.quota_totals
+    for scope in scopes:
+        limit = totals.limit(scope.directory)
+        if limit is not None:
+            found = QuotaLedger(door.jobs.redis, "").read_total(scope.directory, totals.volumes())
+            view = ScopeView(limit, found.used_bytes, found.as_of, "soft")
+            yield _document("total", None, scope, view)
 
 
 def _answer(asked: PersonRequest, scopes: list[QuotaScope], named: str | None) -> Response:
@@ -99,6 +142,7 @@ def _answer(asked: PersonRequest, scopes: list[QuotaScope], named: str | None) -
             away = True
         else:
             found += _documents(volume, scopes, views)
+    found += [] if named else _totals(scopes)
     return private({"quotas": found, "complete": not away})
 
 
@@ -107,19 +151,23 @@ def _documents(
 ) -> list[dict[str, Any]]:
     """Return the documents of the scopes that exist on a volume."""
     return [
-        {
-            "view": "scope",
-            "volume": volume,
-            "scope": str(scope),
-            "limit_bytes": view.limit_bytes,
-            "used_bytes": view.used_bytes,
-            "left_bytes": _left(view),
-            "as_of": view.as_of,
-            "enforced": view.enforced,
-        }
+        _document("scope", volume, scope, view)
         for scope, view in zip(scopes, views, strict=True)
         if view is not None
     ]
+
+
+def _document(kind: str, volume: str | None, scope: QuotaScope, view: ScopeView) -> dict[str, Any]:
+    return {
+        "view": kind,
+        "volume": volume,
+        "scope": str(scope),
+        "limit_bytes": view.limit_bytes,
+        "used_bytes": view.used_bytes,
+        "left_bytes": _left(view),
+        "as_of": view.as_of,
+        "enforced": view.enforced,
+    }
 
 
 def _left(view: ScopeView) -> int | None:

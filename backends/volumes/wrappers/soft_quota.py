@@ -52,7 +52,7 @@ class SoftQuotaBackend(Wrapper):
     def delete_scope(self, scope: QuotaScope) -> None:
         """See `Backend.delete_scope`."""
         super().delete_scope(scope)
-        self._quota.end(scope.directory)
+        self._quota.end(scope.directory, gone=True)
 
     def _begin(self, scope: QuotaScope, *, made: bool) -> None:
         with self.root() as root:
@@ -69,3 +69,8 @@ class VFolderQuotaBackend(Wrapper):
     def skill(self, kind: type[S]) -> S | None:
         """See `Backend.skill`: the limits of vfolders are a skill of this wrapper itself."""
         return cast("S", self._quota) if kind is SoftQuota else super().skill(kind)
+
+    def delete_scope(self, scope: QuotaScope) -> None:
+        """See `Backend.delete_scope`."""
+        super().delete_scope(scope)
+        self._quota.end(scope.directory, gone=True)

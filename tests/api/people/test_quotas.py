@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import requests
 
 from core.access import keys as api_keys
 from core.access.keys import KeyRequest
@@ -197,6 +198,44 @@ def test_a_count_mends_what_others_wrote(people: People) -> None:
     assert people.call(owner, "GET", base).json()["usage"]["used_bytes"] == 850
     assert [one["percent"] for one in notices(people, owner)] == [80]
     assert upload(people, owner, base, "b", b"x" * 151).status_code == 422
+
+
+def test_a_total_limits_a_user_over_all_volumes(people: People, operator: Person) -> None:
+    owner = people.person()
+    first, second = people.vfolder(owner, a="x" * 10), people.vfolder(owner, "second")
+    body = {"view": "total", "limit_bytes": 100}
+    path = f"/v1/quotas/{owner.word}"
+    assert people.call(owner, "PUT", path, body).status_code == 403
+    both = people.call(operator, "PUT", path, {**body, "volume": "local"})
+    assert both.status_code == 400
+    answer = people.call(operator, "PUT", path, body)
+    assert answer.status_code == 200, answer.text
+    assert total(answer) == {"limit_bytes": 100, "used_bytes": 10, "left_bytes": 90}
+
+    def sent(vfolder: VFolderId, name: str, size: int) -> requests.Response:
+        return upload(people, owner, f"/v1/vfolders/{vfolder.id}", name, b"x" * size)
+
+    assert sent(first, "b", 50).status_code == 201
+    refused = sent(second, "c", 41).json()
+    said = {"limited_by": "total", "left_bytes": 40, "used_bytes": 60}
+    assert {**refused, **said} == refused
+    assert sent(second, "c", 40).status_code == 201
+    assert sent(first, "d", 1).status_code == 422
+    found = people.call(owner, "GET", "/v1/quotas")
+    assert total(found) == {"limit_bytes": 100, "used_bytes": 100, "left_bytes": 0}
+    (notice,) = notices(people, owner)
+    seen = {name: notice[name] for name in ("view", "volume", "scope", "percent")}
+    assert seen == {"view": "total", "volume": None, "scope": owner.word, "percent": 100}
+    assert people.call(operator, "PUT", path, {**body, "limit_bytes": None}).status_code == 200
+    assert total(people.call(owner, "GET", "/v1/quotas")) is None
+    assert sent(first, "d", 1000).status_code == 201
+
+
+def total(answer: requests.Response) -> dict[str, Any] | None:
+    """The figures of the limit over all volumes, of a list of quotas."""
+    found = [one for one in answer.json()["quotas"] if one["view"] == "total"]
+    names = ("limit_bytes", "used_bytes", "left_bytes")
+    return {name: found[0][name] for name in names} if found else None
 
 
 @pytest.mark.parametrize("limit", [0, -1, "5", 1.5, 2**63, True])

@@ -7,16 +7,19 @@ import pytest
 from msgspec import structs
 from redis import Redis
 
-from backends.base import DEFAULT_MODE, Backend, HasQuota
+from backends.base import DEFAULT_MODE, Backend, HasQuota, MountedBackend
 from backends.entries import access_files
 from backends.quota import ledger_of, soft, soft_of
 from backends.volumes import Volumes, operations, quota_views, registry, vfolder_limits
-from core.access import Seals, records
+from core.access import Seals, SubjectRecord, records
 from core.errors import QuotaExceeded
 from core.names import QuotaScope, VFolderId
+from core.quota import QuotaLedger
+from core.settings import load
 from tests.support.doors import TICKET_SECRET, settings_in
 from tests.support.valkey import Valkey
 from tests.workers.run.test_quota_promises import Grace
+from workers.verbs.record_index import RecordIndex
 
 SCOPE = QuotaScope.parse(f"user:{uuid4()}")
 
@@ -116,3 +119,51 @@ def test_a_limit_is_read_once_a_second(backend: Backend, monkeypatch: pytest.Mon
     account = found.account_of(vfolder, fresh=True)
     assert account is not None
     assert found.account_of(vfolder) == account
+
+
+def test_a_total_counts_what_volumes_of_every_kind_hold(
+    backend: Backend,
+) -> None:
+    quota, vfolder = ledger_of(backend), made(backend, None)
+    assert quota is not None
+    assert quota.totals is not None
+    quota.totals.set({SCOPE.directory: 100}, [backend.mount.volume, "elsewhere"])
+    assert quota_views.follow_total(backend, SCOPE), "it is counted"
+    soft.reserve(backend, vfolder, "a", 90)
+    QuotaLedger(quota.ledger._redis, "elsewhere").record_count(SCOPE.directory, 3, 0)
+    with pytest.raises(QuotaExceeded, match="over all volumes, has 2 bytes left") as error:
+        soft.reserve(backend, vfolder, "b", 3)
+    assert error.value.facts["limited_by"] == "total"
+    soft.settle(backend, vfolder, "a", 90)
+    soft.reserve(backend, vfolder, "b", 2)
+    quota.end(SCOPE.directory)  # the limit of the scope goes; the total still counts it
+    assert quota.balance(SCOPE.directory).settled_bytes == 95
+    quota.end(SCOPE.directory, gone=True)
+    assert quota.balance(SCOPE.directory).settled_bytes == 0
+    quota.totals.set({SCOPE.directory: None}, ["elsewhere"])
+    assert quota_views.follow_total(backend, SCOPE)
+    soft.reserve(backend, vfolder, "c", 10**9)
+
+
+def test_a_rescan_of_the_home_volume_knows_totals_again(backend: Backend, tmp_path: Path) -> None:
+    """The store may have lost them; the records are the truth."""
+    settings = load(tmp_path / "storage-proxy.toml", environ={})
+    record = SubjectRecord(kind="user", id=SCOPE.id, total_limit_bytes=100)
+    text = Seals([TICKET_SECRET]).seal(record, records.subject_place("local", SCOPE.id))
+    home = Volumes(settings).get("local")
+    access_files.replace_subject(home, SCOPE, text, "")
+    quota = ledger_of(backend)
+    assert quota is not None
+    assert quota.total(SCOPE.directory) is None
+    RecordIndex(settings, mounted(backend), print).rebuild(lambda: None, repair=False)
+    assert quota.totals is not None
+    quota.totals.forget()
+    known = quota.total(SCOPE.directory)
+    assert (known is not None) == (backend.mount.volume == "local")
+    assert backend.mount.volume in quota.totals.volumes()
+
+
+def mounted(backend: Backend) -> MountedBackend:
+    found = backend.skill(MountedBackend)
+    assert found is not None
+    return found

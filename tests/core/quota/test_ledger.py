@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from core.quota import Account, QuotaLedger
+from core.quota import Account, QuotaLedger, Total, TotalLimits
 from core.quota.ledger import EXPIRED_MAX, HOLD_SECONDS
+from core.quota.totals import CHECK_SECONDS
 from core.uploads.store import UPLOAD_TTL_SECONDS
 from tests.support.valkey import Valkey
 
@@ -253,3 +254,54 @@ def test_writers_of_many_vfolders_never_pass_the_limit_of_their_scope(
         for name in vfolders
     ]
     assert fits == [True, True, True, False, False]
+
+
+# -- Totals ----------------------------------------------------------------------------------------
+def test_a_total_limits_the_sum_over_volumes(
+    client: Redis, ledger: QuotaLedger, scope: str
+) -> None:
+    other, third = QuotaLedger(client, "other"), QuotaLedger(client, "third")
+    other.record_count(scope, 500, 0)
+    third.record_count(scope, 0, 0)
+    volumes = ("other", "third")
+    total = Total(1000, scope, volumes)
+    accounts = [Account(scope, None, scope)]
+    assert ledger.reserve(accounts, "a", 400, total).full is None
+    assert third.reserve(accounts, "c", 60, Total(1000, scope, ("other", VOLUME))).full is None
+    refused = ledger.reserve(accounts, "b", 41, total)
+    assert (refused.full, refused.others_bytes) == (total, 960)
+    assert refused.as_of is not None
+    assert ledger.reserve(accounts, "a", 440, total).full is None, "in place of its own 400"
+    assert ledger.settle([scope], "a", 440) == [440]
+    found = ledger.read_total(scope, [VOLUME, *volumes])
+    assert (found.settled_bytes, found.held_bytes, found.used_bytes) == (940, 60, 1000)
+    assert found.as_of is not None
+    nearer = [Account(scope, 450, scope)]
+    refused = ledger.reserve(nearer, "d", 20, Total(2000, scope, volumes))
+    assert refused.full == nearer[0], "the least room decides"
+
+
+def test_a_total_with_an_uncounted_volume_is_unknown(
+    client: Redis, ledger: QuotaLedger, scope: str
+) -> None:
+    other = QuotaLedger(client, "other")
+    accounts, total = [Account(scope, None, scope)], Total(1000, scope, ("other",))
+    assert ledger.read_total(scope, [VOLUME, "other"]).used_bytes is None
+    other.reserve(accounts, "x", 700)
+    assert ledger.reserve(accounts, "a", 301, total).full == total, "what is known counts"
+    assert ledger.reserve(accounts, "a", 300, total).full is None
+
+
+def test_total_limits_are_read_once_in_five_seconds(client: Redis) -> None:
+    now, subject = 0.0, uuid4().hex
+    here, there = TotalLimits(client, lambda: now), TotalLimits(client)
+    assert here.limit(subject) is None
+    there.set({subject: 5}, ["a"])
+    assert there.limit(subject) == 5, "the process that sets it knows it"
+    now = CHECK_SECONDS - 0.1
+    assert here.limit(subject) is None
+    now = CHECK_SECONDS
+    assert here.limit(subject) == 5
+    assert "a" in here.volumes()
+    there.set({subject: None}, ["a"])
+    assert there.limit(subject) is None
