@@ -10,7 +10,7 @@ from core.access.index import entry_of
 from core.errors import InvalidParameters
 
 NOW = 1_000_000.0
-TOKEN = links.new_token()
+TOKEN = f"{links.PREFIX}F0YZkGaqdEmR6jRhic2JmvV5GD6"
 LINK = Link(
     id="l1",
     digest=links.digest_of(TOKEN) or "",
