@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, sync_playwright
 
+from core.names import VFolderId
 from tests.api.people.conftest import People, Person
 from tests.support.node import ROOT
 
@@ -25,6 +25,7 @@ class Console:
 
     people: People
     browser: Browser
+    owner: Person
     contexts: list[BrowserContext] = field(default_factory=list)
     #: Errors of pages, broken rules of their policy, and requests to other hosts.
     faults: list[str] = field(default_factory=list)
@@ -61,6 +62,16 @@ class Console:
         page.goto(f"{self.people.door.url}{path}")
         return page
 
+    def folder(self, **files: str) -> VFolderId:
+        """A folder of the owner with these files."""
+        return self.people.vfolder(self.owner, **files)
+
+    def link(self, page: Page, name: str) -> Locator:
+        """A link of the navigation."""
+        return page.get_by_role("navigation", name="Main").get_by_role(
+            "link", name=name, exact=True
+        )
+
     def check(self, page: Page) -> None:
         """Let axe-core look at a page: WCAG 2.2 AA."""
         page.evaluate(AXE.read_text("utf-8"))
@@ -95,12 +106,6 @@ def chromium(playwright_driver: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def console(people: People, chromium: Browser) -> Iterator[Console]:
-    made = Console(people, chromium)
+    made = Console(people, chromium, people.person())
     yield made
     made.end()
-
-
-@pytest.fixture
-def data(people: People, tmp_path: Path) -> Path:
-    """A directory for files that a browser uploads."""
-    return tmp_path

@@ -42,7 +42,7 @@ def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:
     page.get_by_label("Name").fill("corpus")
     page.get_by_role("button", name="Create folder").click()
     expect(page).to_have_url(re.compile(r"/console/f/local:"))
-    page.get_by_role("link", name="Files", exact=True).click()
+    console.link(page, "Files").click()
     row = page.get_by_role("row", name="corpus")
     expect(row).to_be_visible()
     console.check(page)
@@ -53,13 +53,13 @@ def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:
     page.get_by_role("dialog").get_by_role("button", name="Delete folder").click()
     expect(page.get_by_text("corpus is in the trash.")).to_be_visible()
     expect(row).to_have_count(0)
-    page.get_by_role("link", name="Trash", exact=True).click()
+    console.link(page, "Trash").click()
     expect(row).to_be_visible()
     console.check(page)
     page.get_by_role("button", name="Undo").click()
-    page.get_by_role("link", name="Files", exact=True).click()
+    console.link(page, "Files").click()
     expect(row).to_be_visible()
-    page.get_by_role("link", name="Jobs", exact=True).click()
+    console.link(page, "Jobs").click()
     page.get_by_role("row", name="Restore").get_by_role("link").click()
     expect(page.get_by_role("heading", name="What happened")).to_be_visible()
     console.check(page)
@@ -80,7 +80,7 @@ def test_problems_say_what_to_do_and_keep_the_frame(console: Console) -> None:
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("alert")).to_contain_text("Volume local does not answer.")
     expect(page.get_by_role("button", name="Copy details")).to_be_visible()
-    expect(page.get_by_role("link", name="Jobs", exact=True)).to_be_visible()
+    expect(console.link(page, "Jobs")).to_be_visible()
     console.check(page)
     page.context.unroute("**/v1/vfolders?*")
     page.get_by_role("button", name="Try again").click()
@@ -95,7 +95,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(console: Console) -
     wide = "document.scrollingElement.scrollWidth - innerWidth"
     assert page.evaluate(wide) <= 0
     for name in ("Jobs", "Trash"):
-        page.get_by_role("link", name=name, exact=True).click()
+        console.link(page, name).click()
         expect(page.get_by_role("heading", name=name)).to_be_visible()
         assert page.evaluate(wide) <= 0
     console.check(page)

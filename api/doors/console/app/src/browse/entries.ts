@@ -1,9 +1,8 @@
 /** Entries of a directory, page after page: names, kinds, sizes and times, and nothing else. */
-import { signal, type Signal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { batch, signal, type Signal } from "@preact/signals";
+import { useEffect, useMemo } from "preact/hooks";
 import { asProblem, get, type Problem } from "../lib/api";
 import { SLOW_MS } from "../lib/load";
-import { isOdd } from "../lib/names";
 import type { Sort } from "../ui/grid";
 
 export interface Entry {
@@ -14,14 +13,20 @@ export interface Entry {
   symlink_target: string | null;
 }
 interface Page {
-  entries: Entry[];
+  rows: Array<[Entry["name"], Entry["kind"], Entry["size_bytes"], Entry["modified_at"], Entry["symlink_target"]]>;
   next: string | null;
 }
+const FIELDS = "name,kind,size_bytes,modified_at,symlink_target";
+const entryOf = ([name, kind, size_bytes, modified_at, symlink_target]: Page["rows"][number]): Entry => ({
+  name, kind, size_bytes, modified_at, symlink_target,
+});
 
 /** The largest page of the server. */
 const PAGE = 5000;
 /** The first page is shorter: something is seen soon. */
 const FIRST_PAGE = 500;
+/** How often a long listing shows what has come (milliseconds). */
+const SHOW_MS = 500;
 
 export class Listing {
   readonly rows = signal<Entry[]>([]);
@@ -41,25 +46,29 @@ export class Listing {
     const timer = setTimeout(() => (this.slow.value = true), SLOW_MS);
     this.pending.value = true;
     const again = this.rows.value.length > 0;
-    let found: Entry[] = [];
+    const found: Entry[] = [];
+    let shownAt = 0;
     let cursor: string | null = null;
     try {
       do {
         const page: Page = await get(`${this.base}/entries`, {
-          query: { path: this.path, limit: found.length ? PAGE : FIRST_PAGE, cursor },
+          query: { path: this.path, limit: found.length ? PAGE : FIRST_PAGE, cursor, fields: FIELDS, rows: "columns" },
           signal: ending.signal,
         });
         clearTimeout(timer);
         this.slow.value = false;
-        found = found.length ? found.concat(page.entries) : page.entries;
+        for (const row of page.rows) found.push(entryOf(row));
         cursor = page.next;
-        if (!again) {
-          this.rows.value = found;
-          this.complete.value = !cursor;
+        if (!again && cursor && performance.now() - shownAt > SHOW_MS) {
+          this.rows.value = found.slice();
+          shownAt = performance.now();
         }
       } while (cursor);
-      this.rows.value = found;
-      this.complete.value = true;
+      batch(() => {
+        this.rows.value = found;
+        this.complete.value = true;
+      });
+      this.leaving.value = new Set();
       this.problem.value = undefined;
     } catch (error) {
       if (ending.signal.aborted) return;
@@ -68,6 +77,11 @@ export class Listing {
     clearTimeout(timer);
     this.slow.value = false;
     this.pending.value = false;
+  }
+  /** Names that are being deleted: shown as such until the answer is there. */
+  readonly leaving = signal<ReadonlySet<string>>(new Set());
+  mark(names: ReadonlySet<string> | null): void {
+    this.leaving.value = names ?? new Set();
   }
   end(): void {
     this.#ending.abort();
@@ -84,7 +98,10 @@ export function useListing(base: string | null, path: string): Listing | null {
 }
 
 const RANK: Record<string, number> = { directory: 0 };
-const compare = new Intl.Collator(undefined, { numeric: true }).compare;
+const collate = new Intl.Collator(undefined, { numeric: true }).compare;
+/** Above this, names are ordered by code point: an order of language takes seconds. */
+const COLLATED_MAX = 10_000;
+const byCodePoint = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 function matcher(filter: string): (name: string) => boolean {
   const text = filter.toLowerCase();
@@ -101,26 +118,17 @@ const VALUES: Record<string, (entry: Entry) => number> = {
 
 /** What is shown: filtered and sorted, directories first. Before all rows are here it is the server's order. */
 export function useShown(rows: Signal<Entry[]>, complete: boolean, filter: string, sort: Sort): Entry[] {
-  const kept = useRef<Entry[]>([]);
-  const found = useMemo(() => {
-    if (!complete) return rows.value;
-    const shown = filter ? rows.value.filter((one) => matches(one, filter)) : rows.value.slice();
-    const value = VALUES[sort.key];
-    const turn = sort.down ? -1 : 1;
-    if (value) {
-      const known = new Map(shown.map((one) => [one, value(one)]));
-      shown.sort((a, b) => (RANK[a.kind] ?? 1) - (RANK[b.kind] ?? 1) || (known.get(a)! - known.get(b)!) * turn || compare(a.name, b.name));
-    } else shown.sort((a, b) => (RANK[a.kind] ?? 1) - (RANK[b.kind] ?? 1) || compare(a.name, b.name) * turn);
-    return shown;
-  }, [rows.value, complete, filter, sort.key, sort.down]);
-  kept.current = found;
-  return found;
+  return useMemo(() => (complete ? arranged(rows.value, filter, sort) : rows.value), [rows.value, complete, filter, sort.key, sort.down]);
 }
 
-let last: { filter: string; test: (name: string) => boolean } = { filter: "", test: () => true };
-function matches(entry: Entry, filter: string): boolean {
-  if (last.filter !== filter) last = { filter, test: matcher(filter) };
-  return last.test(entry.name);
+function arranged(rows: Entry[], filter: string, sort: Sort): Entry[] {
+  const matches = matcher(filter);
+  const shown = filter ? rows.filter((one) => matches(one.name)) : rows.slice();
+  const value = VALUES[sort.key];
+  const turn = sort.down ? -1 : 1;
+  const compare = shown.length > COLLATED_MAX ? byCodePoint : collate;
+  const rank = (one: Entry) => RANK[one.kind] ?? 1;
+  if (!value) return shown.sort((a, b) => rank(a) - rank(b) || compare(a.name, b.name) * turn);
+  const known = new Map(shown.map((one) => [one, value(one)]));
+  return shown.sort((a, b) => rank(a) - rank(b) || (known.get(a)! - known.get(b)!) * turn || compare(a.name, b.name));
 }
-
-export const isStrange = (entry: Entry) => isOdd(entry.name);

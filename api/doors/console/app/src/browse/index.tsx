@@ -11,11 +11,14 @@ import { Button, IconButton, Name, Size, Time } from "../ui/controls";
 import { Grid, type Column, type Sort } from "../ui/grid";
 import { Icon, type IconName } from "../ui/icon";
 import type { MenuItems } from "../ui/menu";
-import { Empty, Notice, Part, ProblemNotice, Skeleton } from "../ui/parts";
+import { copyText, Empty, Notice, Part, ProblemNotice, Skeleton } from "../ui/parts";
 import { Selection } from "../ui/selection";
-import { toastProblem } from "../ui/toast";
-import { addressOf, base, one, titleOf, type VFolder } from "../people/vfolders";
-import { download } from "./download";
+import { toast, toastProblem } from "../ui/toast";
+import { showTray } from "../people/tray";
+import { add, ofDrop, ofFiles, whenLanded, type Found } from "../people/uploads";
+import { addressOf, base, may, one, reference, titleOf, type VFolder } from "../people/vfolders";
+import { archiveKind, ClipboardButton, deleteEntries, makeDirectory, moveOrCopy, paste, renameEntry, take, undoLast, unpack, type Here } from "./acts";
+import { download, downloadArchive, FORMATS } from "./download";
 import { useListing, useShown, type Entry, type Listing } from "./entries";
 import { PathBar } from "./path";
 
@@ -37,6 +40,7 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
   const field = useRef<HTMLInputElement>(null);
   const rows = useShown(listing.rows, listing.complete.value, filter, sort.value);
   const chosen = () => rows.filter((row) => selection.keys.value.has(row.name));
+  const here: Here = { folder, path, listing };
   useEffect(() => {
     document.title = `${path ? shown(path) : titleOf(folder)} · vfolder`;
   }, [path]);
@@ -46,17 +50,14 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
     document.addEventListener("visibilitychange", look);
     return () => document.removeEventListener("visibilitychange", look);
   }, [listing]);
+  useLandings(here);
+  useAddressOfSelection(selection, rows);
   const open = (entry: Entry) => {
     if (entry.kind === "directory") go(addressOf(folder, join(path, entry.name)));
-    else save([entry]);
+    else save(here, [entry]);
   };
-  const save = (entries: Entry[]) => void download(base(folder), path, entries).catch((error) => toastProblem(error));
-  const actsOf = (entry: Entry): MenuItems => [
-    entry.kind === "directory" && { label: t("entry.open"), icon: "open", run: () => open(entry) },
-    { label: t("entry.download"), icon: "download", run: () => save([entry]) },
-  ];
   return (
-    <section class="whole">
+    <section class="whole" {...useDrop(here)}>
       <div class="bar">
         <PathBar folder={folder} path={path} />
         <div class="space" />
@@ -65,31 +66,187 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
           <span class="visually-hidden">{t("filter")}</span>
           <input ref={field} type="search" placeholder={t("filter.hint")} value={filter} onInput={(event) => setQuery({ q: event.currentTarget.value || null })} />
         </label>
-        <IconButton icon="refresh" label={t("refresh")} aria-busy={listing.pending.value} onClick={() => void listing.load()} />
+        <ClipboardButton here={here} />
+        <HereActs here={here} />
       </div>
-      {selection.count.value > 0 && (
-        <div class="bar chosen" role="toolbar" aria-label={t("selected.acts")}>
-          <strong>{t("selected", { n: selection.count.value })}</strong>
-          <span class="muted">{sum(chosen())}</span>
-          <div class="space" />
-          <Button icon="download" onClick={() => save(chosen())}>{t("selected.download")}</Button>
-          <IconButton icon="close" label={t("selected.none")} onClick={() => selection.clear()} />
-        </div>
-      )}
-      <Rows listing={listing} rows={rows} filter={filter}>
+      <Rows listing={listing} rows={rows} filter={filter} here={here}>
         <Grid label={t("entries.of", { name: path ? shown(path) : titleOf(folder) })} rows={rows} rowKey={(entry) => entry.name}
           text={(entry) => shown(entry.name)} columns={columns(folder, path)} total={listing.complete.value ? rows.length : null}
-          selection={selection} sort={sort.value} onSort={(wanted) => (sort.value = wanted)} onOpen={open} menu={actsOf}
+          selection={selection} sort={sort.value} onSort={(wanted) => (sort.value = wanted)} onOpen={open}
+          menu={(entry) => actsOf(here, entry, () => open(entry))} isLeaving={(entry) => listing.leaving.value.has(entry.name)}
           detail={(entry) => <><Size bytes={entry.size_bytes} /> · <Time at={entry.modified_at} /></>}
-          onKey={(event) => {
-            if (event.key !== "Backspace") return false;
-            go(path ? addressOf(folder, parent(path)) : BASE);
-            return true;
-          }} />
+          onKey={(event, entry) => onKey(here, event, selection.count.value ? chosen() : entry ? [entry] : [])} />
       </Rows>
-      <p class="foot muted" role="status">{footOf(listing, rows, filter)}</p>
+      <div class="foot">
+        <p class={selection.count.value ? "visually-hidden" : "muted"} role="status">{footOf(listing, rows, filter)}</p>
+        {selection.count.value > 0 && <ChosenBar here={here} selection={selection} chosen={chosen} />}
+      </div>
     </section>
   );
+}
+
+const save = (here: Here, entries: Entry[]) =>
+  void download(base(here.folder), here.path, entries).catch((error) => toastProblem(error, entries.length === 1 ? shown(entries[0]!.name) : ""));
+
+/** The keys of a list of entries that the list itself does not know. */
+function onKey(here: Here, event: KeyboardEvent, chosen: Entry[]): boolean {
+  const { folder, path } = here;
+  const control = event.ctrlKey || event.metaKey;
+  const key = control ? `control ${event.key.toLowerCase()}` : event.key;
+  if (key === "Backspace") go(path ? addressOf(folder, parent(path)) : BASE);
+  else if (key === "control c") take(here, chosen, "copy");
+  else if (!may(folder, "rw")) return false;
+  else if (key === "F2" && chosen.length === 1) renameEntry(here, chosen[0]!);
+  else if (key === "control x") take(here, chosen, "move");
+  else if (key === "control v") void paste(here).catch((error) => toastProblem(error));
+  else if (key === "control z") void undoLast();
+  else if (key === "Delete" && may(folder, "rwd") && chosen.length) void deleteEntries(here, chosen);
+  else return false;
+  return true;
+}
+
+/** What can be done with one entry; what is not allowed is not offered. */
+function actsOf(here: Here, entry: Entry, open: () => void): MenuItems {
+  const { folder, path } = here;
+  const writes = may(folder, "rw");
+  return [
+    entry.kind === "directory" && { label: t("entry.open"), icon: "open", run: open },
+    { label: t("entry.download"), icon: "download", run: () => save(here, [entry]) },
+    ...(entry.kind === "directory" ? FORMATS.slice(1).map((format) => ({
+      label: t("entry.download.as", { format }), icon: "download" as const,
+      run: () => void downloadArchive(base(folder), [join(path, entry.name)], format).catch((error) => toastProblem(error)),
+    })) : []),
+    writes && { label: t("entry.rename"), icon: "rename", run: () => renameEntry(here, entry) },
+    writes && { label: t("entry.move"), icon: "cut", run: () => moveOrCopy(here, [entry], "move") },
+    { label: t("entry.copy"), icon: "copy", run: () => moveOrCopy(here, [entry], "copy") },
+    { label: t("entry.copy.path"), icon: "copy", run: () => void copyText(join(path, entry.name)).then(() => toast(t("copied"))) },
+    writes && archiveKind(entry) !== null && { label: t("entry.unpack"), icon: "folder-up", run: () => void unpack(here, entry) },
+    may(folder, "rwd") && { label: t("entry.delete"), icon: "trash", danger: true, run: () => void deleteEntries(here, [entry]) },
+  ];
+}
+
+function ChosenBar({ here, selection, chosen }: { here: Here; selection: Selection; chosen: () => Entry[] }) {
+  const writes = may(here.folder, "rw");
+  return (
+    <div class="bar chosen" role="toolbar" aria-label={t("selected.acts")}>
+      <strong>{t("selected", { n: selection.count.value })}</strong>
+      <span class="muted">{sum(chosen())}</span>
+      <div class="space" />
+      <Button icon="download" onClick={() => save(here, chosen())}>{t("selected.download")}</Button>
+      {writes && <Button icon="cut" onClick={() => moveOrCopy(here, chosen(), "move")}>{t("selected.move")}</Button>}
+      <Button icon="copy" onClick={() => moveOrCopy(here, chosen(), "copy")}>{t("selected.copy")}</Button>
+      {may(here.folder, "rwd") && <Button icon="trash" onClick={() => void deleteEntries(here, chosen())}>{t("selected.delete")}</Button>}
+      <IconButton icon="close" label={t("selected.none")} onClick={() => selection.clear()} />
+    </div>
+  );
+}
+
+/** What can be done here: upload, make, look again. */
+function HereActs({ here }: { here: Here }) {
+  const files = useRef<HTMLInputElement>(null);
+  const directories = useRef<HTMLInputElement>(null);
+  const send = (event: Event) => {
+    const input = event.currentTarget as HTMLInputElement;
+    void upload(here, ofFiles(input.files!));
+    input.value = "";
+  };
+  return (
+    <>
+      <IconButton icon="refresh" label={t("refresh")} aria-busy={here.listing.pending.value} onClick={() => void here.listing.load()} />
+      {may(here.folder, "rw") && (
+        <>
+          <Button icon="new-folder" onClick={() => makeDirectory(here)}>{t("directory.new")}</Button>
+          <Button kind="main" icon="upload" onClick={() => files.current?.click()}>{t("upload")}</Button>
+          <IconButton icon="folder-up" label={t("upload.directory")} onClick={() => directories.current?.click()} />
+          <input ref={files} type="file" multiple hidden tabIndex={-1} aria-label={t("upload")} data-upload="files" onChange={send} />
+          <input ref={directories} type="file" multiple hidden tabIndex={-1} aria-label={t("upload.directory")} data-upload="directory"
+            {...{ webkitdirectory: true }} onChange={send} />
+        </>
+      )}
+    </>
+  );
+}
+
+async function upload(here: Here, found: Found[], empty: string[] = []): Promise<void> {
+  showTray();
+  await add(here.folder, here.path, found, empty).catch((error) => toastProblem(error));
+  if (empty.length) await here.listing.load();
+}
+
+/** Files that are dropped on the page are uploaded; before the drop it says whether that is allowed. */
+function useDrop(here: Here) {
+  const over = useSignal(false);
+  const writes = may(here.folder, "rw");
+  const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+  useEffect(() => {
+    const paste = (event: ClipboardEvent) => {
+      if (!writes || !event.clipboardData?.files.length) return;
+      void upload(here, ofFiles(event.clipboardData.files));
+    };
+    document.addEventListener("paste", paste);
+    return () => document.removeEventListener("paste", paste);
+  }, [here.path, writes]);
+  return {
+    "data-drop": over.value ? t(writes ? "drop" : "drop.not", { name: here.path ? shown(here.path) : titleOf(here.folder) }) : undefined,
+    "data-drop-kind": writes ? "yes" : "no",
+    onDragOver: (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      over.value = true;
+      event.dataTransfer!.dropEffect = writes ? "copy" : "none";
+    },
+    onDragLeave: (event: DragEvent) => {
+      if (!(event.currentTarget as Element).contains(event.relatedTarget as Node | null)) over.value = false;
+    },
+    onDrop: (event: DragEvent) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      over.value = false;
+      if (!writes) return;
+      void ofDrop(event.dataTransfer!).then(({ found, empty }) => upload(here, found, empty), (error) => toastProblem(error));
+    },
+  };
+}
+
+const LANDED_MS = 1000;
+
+/** Look again soon after files of this directory have landed, however many they are. */
+function useLandings(here: Here): void {
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const end = whenLanded((folder, landed) => {
+      const inside = !here.path || landed.startsWith(`${here.path}/`);
+      if (timer || !inside || reference(folder) !== reference(here.folder)) return;
+      timer = setTimeout(() => {
+        timer = undefined;
+        void here.listing.load();
+      }, LANDED_MS);
+    });
+    return () => {
+      end();
+      clearTimeout(timer);
+    };
+  }, [here.listing]);
+}
+
+const ADDRESS_NAMES_MAX = 20;
+
+/** The selection is in the address, as long as it is short; an address with one selects it. */
+function useAddressOfSelection(selection: Selection, rows: Entry[]): void {
+  const wanted = useRef(place.value.query.sel);
+  useEffect(() => {
+    if (!wanted.current || !rows.length) return;
+    const names = wanted.current.split("/").filter((name) => rows.some((row) => row.name === name));
+    wanted.current = undefined;
+    if (!names.length) return;
+    selection.all(names);
+    selection.move(names[0]!);
+  }, [rows]);
+  const keys = selection.keys.value;
+  useEffect(() => {
+    if (wanted.current) return;
+    setQuery({ sel: keys.size && keys.size <= ADDRESS_NAMES_MAX ? [...keys].join("/") : null });
+  }, [keys]);
 }
 
 function sum(entries: Entry[]): string {
@@ -104,7 +261,13 @@ function footOf(listing: Listing, rows: Entry[], filter: string): string {
   return filter ? t("entries.filtered", { shown: number(rows.length), n: all }) : t("entries.all", { n: all });
 }
 
-function Rows({ listing, rows, filter, children }: { listing: Listing; rows: Entry[]; filter: string; children: preact.ComponentChildren }) {
+function Rows({ listing, rows, filter, here, children }: {
+  listing: Listing;
+  rows: Entry[];
+  filter: string;
+  here: Here;
+  children: preact.ComponentChildren;
+}) {
   const problem = listing.problem.value;
   if (!listing.rows.value.length && listing.pending.value)
     return (
@@ -121,7 +284,7 @@ function Rows({ listing, rows, filter, children }: { listing: Listing; rows: Ent
         <Empty icon="search" text={t("filter.none", { filter })}>
           <Button onClick={() => setQuery({ q: null })}>{t("filter.clear")}</Button>
         </Empty>
-      ) : <Empty icon="folder" text={t("entries.empty")} />}
+      ) : <Empty icon="folder" text={t(may(here.folder, "rw") ? "entries.empty.drop" : "entries.empty")} />}
     </>
   );
 }

@@ -16,6 +16,7 @@ import { Icon, type IconName } from "../ui/icon";
 import { Menu, Menus } from "../ui/menu";
 import { toastProblem, Toasts } from "../ui/toast";
 import { takeKeys } from "./shortcuts";
+import { tray, trayButton } from "./slots";
 
 interface Entry {
   to: string[];
@@ -70,13 +71,14 @@ const THEMES: Array<[Theme, IconName, TextKey]> = [
   ["dark", "dark", "theme.dark"],
 ];
 
-function TopBar({ above }: { above: ComponentChildren }) {
+function TopBar() {
+  const Uploads = trayButton.value;
   const name = me.value?.subject.name || me.value?.subject.id?.slice(0, 8) || "";
   return (
     <header class="top">
       <a class="brand" href={BASE} aria-label="vfolder"><Icon name="folder" /></a>
       <div class="space" />
-      {above}
+      {Uploads && <Uploads />}
       {running.value.length > 0 && (
         <a class="button quiet" href={path(["jobs"])}>
           <Icon name="jobs" /><span>{t("top.jobs", { n: running.value.length })}</span>
@@ -123,13 +125,8 @@ function StaleBar() {
   return <p class="stale" role="status">{t("live.stopped", { time: duration(seconds) })}</p>;
 }
 
-export function Frame({ above, below, children }: {
-  /** What the bar above has beside the rest: uploads. */
-  above?: ComponentChildren;
-  /** What stays below the page: the tray of uploads. */
-  below?: ComponentChildren;
-  children: ComponentChildren;
-}) {
+export function Frame({ children }: { children: ComponentChildren }) {
+  const Tray = tray.value;
   useEffect(() => takeKeys({
     "g f": () => go(BASE),
     "g j": () => go(path(["jobs"])),
@@ -141,10 +138,10 @@ export function Frame({ above, below, children }: {
       <a class="skip" href="#main">{t("skip")}</a>
       <Navigation />
       <div class="page">
-        <TopBar above={above} />
+        <TopBar />
         <StaleBar />
         <main id="main" tabIndex={-1}>{children}</main>
-        {below}
+        {Tray && <Tray />}
       </div>
     </div>
     <Dialogs />

@@ -45,6 +45,8 @@ interface GridProps<Row> {
   menu?: (row: Row) => MenuItems;
   /** A key that the list itself does not use; true when it was used. */
   onKey?: (event: KeyboardEvent, row: Row | null) => boolean;
+  /** A row that is about to change: it is shown so. */
+  isLeaving?: (row: Row) => boolean;
   /** Fits its rows, in place of filling the page. */
   short?: boolean;
 }
@@ -191,7 +193,7 @@ export function Grid<Row>(props: GridProps<Row>) {
             return (
               <GridRow key={key} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
                 active={index === activeIndex} selected={selection?.keys.value.has(key)} detail={narrow ? props.detail : undefined}
-                text={props.text(row)} hasMenu={Boolean(props.menu)}
+                text={props.text(row)} hasMenu={Boolean(props.menu)} leaving={props.isLeaving?.(row) ?? false}
                 onToggle={selection ? () => selection.toggle(key) : undefined}
                 onMenu={(at) => openMenu(row, at)}
                 onOpen={() => props.onOpen?.(row)}
@@ -239,6 +241,7 @@ interface RowProps<Row> {
   detail: ((row: Row) => ComponentChildren) | undefined;
   text: string;
   hasMenu: boolean;
+  leaving: boolean;
   onToggle: (() => void) | undefined;
   onMenu: (at?: { x: number; y: number }) => void;
   onOpen: () => void;
@@ -251,7 +254,7 @@ function GridRow<Row>(props: RowProps<Row>) {
   const pressed = useRef(false);
   return (
     <div id={props.id} role="row" aria-rowindex={props.index} aria-selected={selected}
-      class={`grid-row ${props.active ? "active" : ""} ${selected ? "selected" : ""}`} style={{ transform: `translateY(${props.top}px)` }}
+      class={`grid-row ${props.active ? "active" : ""} ${selected ? "selected" : ""} ${props.leaving ? "leaving" : ""}`} style={{ transform: `translateY(${props.top}px)` }}
       onClick={(event) => {
         if (pressed.current) return void (pressed.current = false);
         if (!(event.target as Element).closest("a, button, input")) props.onPick(event);
