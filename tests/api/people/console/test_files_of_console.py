@@ -99,7 +99,7 @@ def test_every_text_is_used_and_none_is_in_code() -> None:
     code = "\n".join(sources.values())
     families = [
         re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[\\\\w-]+", re.escape(one)))
-        for one in re.findall(r"`([a-z][\w.-]*\$\{[^`\s]*\}[\w.-]*)`", code)
+        for one in re.findall(r"`([a-z][\w.-]*\$\{[^`]*\}[\w.-]*)`", code)
     ]
     for path in TEXTS.glob("*.en.json"):
         for key in json.loads(path.read_text("utf-8")):
