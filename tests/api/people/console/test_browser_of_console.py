@@ -105,7 +105,8 @@ def test_names_that_are_no_text_are_shown_and_can_be_worked_with(console: Consol
     page.reload()
     expect(row).to_be_visible()
     with page.expect_download() as download:
-        row.dblclick()
+        row.click(button="right")
+        page.get_by_role("menuitem", name="Download").click()
     assert download.value.path().read_text() == "deep"
     row.click()
     page.get_by_role("toolbar").get_by_role("button", name="Delete").click()
@@ -121,7 +122,7 @@ def test_who_may_only_read_is_offered_nothing_else(console: Console) -> None:
     row = page.get_by_role("row", name="file.txt")
     row.click(button="right")
     offered = page.get_by_role("menu").get_by_role("menuitem").all_inner_texts()
-    assert offered == ["Download", "Copy to …", "Copy path"]
+    assert offered == ["Look inside", "Download", "Copy to …", "Copy path"]
     page.keyboard.press("Escape")
     for name in ("Upload", "New directory"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)

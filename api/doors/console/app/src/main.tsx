@@ -1,5 +1,5 @@
 /** The console: what is shown at each address below `/console`. */
-import { effect, signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { render } from "preact";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
@@ -12,6 +12,7 @@ import { followLinks, place } from "./lib/router";
 import { begin, me } from "./lib/session";
 import { applyTaste } from "./lib/taste";
 import { Files } from "./people/files";
+import { followNotices } from "./people/notices";
 import { t } from "./texts";
 import { closeDialogs } from "./ui/dialog";
 import { Empty, ProblemNotice, Skeleton } from "./ui/parts";
@@ -22,6 +23,11 @@ const startProblem = signal<Problem | null>(null);
 type PageLoad = () => Promise<ComponentType<{ segments: string[] }>>;
 const pages: Record<string, PageLoad> = {
   f: async () => (await import("./browse")).Browser,
+  account: async () => (await import("./people/account")).Account,
+  find: async () => (await import("./browse/search")).Search,
+  snapshots: async () => (await import("./people/snapshots")).Snapshots,
+  usage: async () => (await import("./people/usage")).Usage,
+  s: async () => (await import("./people/visit")).Visit,
   jobs: async () => (await import("./people/jobs")).Jobs,
   trash: async () => (await import("./people/trash")).Trash,
   op: async () => (await import("./operate")).Operate,
@@ -63,8 +69,11 @@ async function start(): Promise<void> {
 }
 
 function App() {
-  if (startProblem.value)
+  if (startProblem.value && place.value.segments[0] !== "s")
     return <main class="sign-in"><div class="card"><ProblemNotice problem={startProblem.value} onRetry={() => void start()} /></div></main>;
+  // The page of a link is for all.
+  const [first, ...rest] = place.value.segments;
+  if (first === "s") return <Later name="s" segments={rest} />;
   if (me.value === undefined) return <div class="frame waiting" aria-busy="true" />;
   if (me.value === null) return <SignIn />;
   return <Frame><Page /></Frame>;
@@ -77,7 +86,10 @@ await applyTaste();
 beginLive();
 let end: (() => void) | undefined;
 effect(() => {
-  if (me.value && !end) end = followJobs();
+  if (me.value && !end) {
+    const ends = [untracked(followJobs), untracked(followNotices)];
+    end = () => ends.forEach((one) => one());
+  }
   else if (!me.value && end) {
     end();
     end = undefined;

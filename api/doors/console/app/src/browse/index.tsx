@@ -5,15 +5,17 @@ import { takeKeys } from "../frame/shortcuts";
 import { number, size } from "../lib/format";
 import { useLoad } from "../lib/load";
 import { join, parent, shown } from "../lib/names";
-import { BASE, go, place, setQuery } from "../lib/router";
+import { BASE, go, path as addressTo, place, setQuery } from "../lib/router";
+import { can } from "../lib/session";
 import { t, type TextKey } from "../texts";
 import { Button, IconButton, Name, Size, Time } from "../ui/controls";
 import { Grid, type Column, type Sort } from "../ui/grid";
 import { Icon, type IconName } from "../ui/icon";
-import type { MenuItems } from "../ui/menu";
+import { Menu, type MenuItems } from "../ui/menu";
 import { copyText, Empty, Notice, Part, ProblemNotice, Skeleton } from "../ui/parts";
 import { Selection } from "../ui/selection";
 import { toast, toastProblem } from "../ui/toast";
+import { share } from "../people/share";
 import { showTray } from "../people/tray";
 import { add, ofDrop, ofFiles, whenLanded, type Found } from "../people/uploads";
 import { addressOf, base, may, one, reference, titleOf, type VFolder } from "../people/vfolders";
@@ -21,6 +23,7 @@ import { archiveKind, ClipboardButton, deleteEntries, makeDirectory, moveOrCopy,
 import { download, downloadArchive, FORMATS } from "./download";
 import { useListing, useShown, type Entry, type Listing } from "./entries";
 import { PathBar } from "./path";
+import { Preview } from "./preview";
 
 export function Browser({ segments }: { segments: string[] }) {
   const [ref = "", ...inside] = segments;
@@ -54,8 +57,10 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
   useAddressOfSelection(selection, rows);
   const open = (entry: Entry) => {
     if (entry.kind === "directory") go(addressOf(folder, join(path, entry.name)));
+    else if (entry.kind === "file") setQuery({ preview: entry.name });
     else save(here, [entry]);
   };
+  const previewed = rows.find((row) => row.kind === "file" && row.name === place.value.query.preview);
   return (
     <section class="whole" {...useDrop(here)}>
       <div class="bar">
@@ -73,10 +78,14 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
         <Grid label={t("entries.of", { name: path ? shown(path) : titleOf(folder) })} rows={rows} rowKey={(entry) => entry.name}
           text={(entry) => shown(entry.name)} columns={columns(folder, path)} total={listing.complete.value ? rows.length : null}
           selection={selection} sort={sort.value} onSort={(wanted) => (sort.value = wanted)} onOpen={open}
-          menu={(entry) => actsOf(here, entry, () => open(entry))} isLeaving={(entry) => listing.leaving.value.has(entry.name)}
+          menu={(entry) => rowActs(here, entry, () => open(entry))} isLeaving={(entry) => listing.leaving.value.has(entry.name)}
           detail={(entry) => <><Size bytes={entry.size_bytes} /> · <Time at={entry.modified_at} /></>}
           onKey={(event, entry) => onKey(here, event, selection.count.value ? chosen() : entry ? [entry] : [])} />
       </Rows>
+      {previewed && (
+        <Preview base={base(folder)} directory={path} entry={previewed} files={rows.filter((row) => row.kind === "file")}
+          onMove={(name) => setQuery({ preview: name })} onDownload={() => save(here, [previewed])} onClose={() => setQuery({ preview: null })} />
+      )}
       <div class="foot">
         <p class={selection.count.value ? "visually-hidden" : "muted"} role="status">{footOf(listing, rows, filter)}</p>
         {selection.count.value > 0 && <ChosenBar here={here} selection={selection} chosen={chosen} />}
@@ -106,11 +115,11 @@ function onKey(here: Here, event: KeyboardEvent, chosen: Entry[]): boolean {
 }
 
 /** What can be done with one entry; what is not allowed is not offered. */
-function actsOf(here: Here, entry: Entry, open: () => void): MenuItems {
+export function rowActs(here: Here, entry: Entry, open: () => void): MenuItems {
   const { folder, path } = here;
   const writes = may(folder, "rw");
   return [
-    entry.kind === "directory" && { label: t("entry.open"), icon: "open", run: open },
+    entry.kind !== "symlink" && { label: t(entry.kind === "directory" ? "entry.open" : "entry.look"), icon: entry.kind === "directory" ? "open" : "eye", run: open },
     { label: t("entry.download"), icon: "download", run: () => save(here, [entry]) },
     ...(entry.kind === "directory" ? FORMATS.slice(1).map((format) => ({
       label: t("entry.download.as", { format }), icon: "download" as const,
@@ -120,6 +129,7 @@ function actsOf(here: Here, entry: Entry, open: () => void): MenuItems {
     writes && { label: t("entry.move"), icon: "cut", run: () => moveOrCopy(here, [entry], "move") },
     { label: t("entry.copy"), icon: "copy", run: () => moveOrCopy(here, [entry], "copy") },
     { label: t("entry.copy.path"), icon: "copy", run: () => void copyText(join(path, entry.name)).then(() => toast(t("copied"))) },
+    may(folder, "owner") && can("links") && entry.kind !== "symlink" && { label: t("entry.link"), icon: "link", run: () => share(folder, join(path, entry.name)) },
     writes && archiveKind(entry) !== null && { label: t("entry.unpack"), icon: "folder-up", run: () => void unpack(here, entry) },
     may(folder, "rwd") && { label: t("entry.delete"), icon: "trash", danger: true, run: () => void deleteEntries(here, [entry]) },
   ];
@@ -163,9 +173,19 @@ function HereActs({ here }: { here: Here }) {
             {...{ webkitdirectory: true }} onChange={send} />
         </>
       )}
+      <Menu label={t("folder.more")} items={() => moreActs(here)} />
     </>
   );
 }
+
+/** What can be done with the folder that one is in. */
+const moreActs = ({ folder, path }: Here): MenuItems => [
+  { label: t("find"), icon: "search", run: () => go(addressTo(["find", reference(folder), ...path.split("/").filter(Boolean)])) },
+  { label: t("share"), icon: "share", run: () => share(folder) },
+  { label: t("trash.entries"), icon: "trash", run: () => go(addressTo(["trash", reference(folder)])) },
+  folder.capabilities.includes("snapshot") && { label: t("snapshots"), icon: "camera", run: () => go(addressTo(["snapshots", reference(folder)])) },
+  { label: t("entry.copy.path"), icon: "copy", run: () => void copyText(path || "/").then(() => toast(t("copied"))) },
+];
 
 async function upload(here: Here, found: Found[], empty: string[] = []): Promise<void> {
   showTray();
@@ -289,7 +309,7 @@ function Rows({ listing, rows, filter, here, children }: {
   );
 }
 
-const ICONS: Record<string, IconName> = { directory: "folder", file: "file", symlink: "symlink" };
+export const ICONS: Record<string, IconName> = { directory: "folder", file: "file", symlink: "symlink" };
 
 const columns = (folder: VFolder, path: string): Array<Column<Entry>> => [
   {

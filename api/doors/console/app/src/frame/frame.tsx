@@ -9,6 +9,7 @@ import { BASE, go, path, place } from "../lib/router";
 import { isOperator, me, signOut } from "../lib/session";
 import { prefer, taste, type Theme } from "../lib/taste";
 import { language } from "../lib/text";
+import { Bell } from "../people/notices";
 import { operatePages } from "../operate/menu";
 import { t, type TextKey } from "../texts";
 import { Dialog, Dialogs, openDialog } from "../ui/dialog";
@@ -30,6 +31,7 @@ const entries = (): Entry[] => [
   { to: ["shared"], title: t("nav.shared"), icon: "users" },
   { to: ["jobs"], title: t("nav.jobs"), icon: "jobs", count: running.value.length },
   { to: ["trash"], title: t("nav.trash"), icon: "trash" },
+  { to: ["usage"], title: t("usage"), icon: "usage" },
 ];
 
 function isHere(to: string[]): boolean {
@@ -79,6 +81,7 @@ function TopBar() {
       <a class="brand" href={BASE} aria-label="vfolder"><Icon name="folder" /></a>
       <div class="space" />
       {Uploads && <Uploads />}
+      <Bell />
       {running.value.length > 0 && (
         <a class="button quiet" href={path(["jobs"])}>
           <Icon name="jobs" /><span>{t("top.jobs", { n: running.value.length })}</span>

@@ -1,7 +1,8 @@
 /** Jobs of the person: one store for all pages, patched by id as news comes in. */
 import { computed, signal } from "@preact/signals";
 import { call, get, post } from "./api";
-import { follow, isLive, type News } from "./live";
+import { follow, isLive, LOST, type News } from "./live";
+import { me } from "./session";
 
 export interface JobProgress {
   text: string;
@@ -126,7 +127,10 @@ let polling = false;
 export function followJobs(): () => void {
   polling = true;
   const end = follow("jobs", (news: News) => {
-    if (news.document) learn([news.document as unknown as Job]);
+    const job = news.document as unknown as Job | undefined;
+    // Operators hear of all jobs; these pages are about their own.
+    if (job && job.requester === `${me.value?.subject.kind}:${me.value?.subject.id}`) learn([job]);
+    if (news.id === LOST) void look().catch(() => undefined);
   });
   void poll();
   const unsubscribe = isLive.subscribe((live) => {

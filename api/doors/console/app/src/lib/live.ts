@@ -15,6 +15,8 @@ export interface News {
   [more: string]: unknown;
 }
 
+/** The id of news that says: some news was lost, look again. */
+export const LOST = "";
 const LOCK = "vfolder-live";
 /** Silence after which the page says that news is missing (milliseconds). */
 const STALE_MS = 40_000;
@@ -75,6 +77,10 @@ function open(): void {
     if (source?.readyState !== EventSource.CLOSED) return;
     again = setTimeout(open, RETRY_MS);
   };
+  // A reader that fell behind has to look by itself.
+  source.addEventListener("lost", () => {
+    for (const topic of wanted.value.split(",")) publish({ news: { topic, id: LOST } });
+  });
   for (const topic of wanted.value.split(","))
     source.addEventListener(topic, (event) => {
       const { data, lastEventId } = event as MessageEvent<string>;

@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { takeKeys } from "../frame/shortcuts";
+import { get, remove } from "../lib/api";
 import { size } from "../lib/format";
 import { useLoad } from "../lib/load";
-import { go, place, setQuery } from "../lib/router";
+import { go, path, place, setQuery } from "../lib/router";
 import { me } from "../lib/session";
 import { t, type TextKey } from "../texts";
 import { Button, Choice, Field, Name, Size, Time } from "../ui/controls";
@@ -14,7 +15,10 @@ import { Icon } from "../ui/icon";
 import type { MenuItems } from "../ui/menu";
 import { Empty, Notice, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
-import { addressOf, change, create, discard, listAll, may, reference, restore, titleOf, useChanges, type VFolder } from "./vfolders";
+import { share } from "./share";
+import {
+  addressOf, base, change, clone, create, discard, ended, folderChanged, listAll, may, reference, restore, titleOf, useChanges, type VFolder,
+} from "./vfolders";
 
 type View = "all" | "shared";
 
@@ -127,7 +131,13 @@ export function actsOf(folder: VFolder): MenuItems {
   const owner = may(folder, "owner");
   return [
     { label: t("folder.open"), icon: "open", run: () => go(addressOf(folder)) },
+    { label: t("share"), icon: "share", run: () => share(folder) },
+    { label: t("find"), icon: "search", run: () => go(path(["find", reference(folder)])) },
+    { label: t("trash.entries"), icon: "trash", run: () => go(path(["trash", reference(folder)])) },
+    folder.capabilities.includes("snapshot") && { label: t("snapshots"), icon: "camera", run: () => go(path(["snapshots", reference(folder)])) },
+    { label: t("folder.clone"), icon: "copy", run: () => openDialog((close) => <CloneFolder folder={folder} onClose={close} />) },
     owner && { label: t("folder.rename"), icon: "rename", run: () => renameFolder(folder) },
+    !owner && folder.permission_via.startsWith("grant") && { label: t("folder.leave"), icon: "leave", danger: true, run: () => void leave(folder) },
     owner && { label: t("folder.delete"), icon: "trash", danger: true, run: () => void deleteFolder(folder) },
   ];
 }
@@ -187,6 +197,38 @@ function RenameFolder({ folder, onClose }: { folder: VFolder; onClose: () => voi
       </Field>
     </FormDialog>
   );
+}
+
+function CloneFolder({ folder, onClose }: { folder: VFolder; onClose: () => void }) {
+  const name = useSignal(t("folder.clone.name", { name: titleOf(folder) }));
+  return (
+    <FormDialog title={t("folder.clone.of", { name: titleOf(folder) })} confirm={t("folder.clone")} onClose={onClose} disabled={!name.value.trim()}
+      onConfirm={async () => {
+        const job = await clone(folder, name.value.trim());
+        toast(t("folder.clone.begun", { name: name.value.trim() }));
+        void ended(job).then(() => (folderChanged(), toast(t("folder.cloned", { name: name.value.trim() }))), (error) => toastProblem(error, titleOf(folder)));
+      }}>
+      <Field label={t("column.name")}>
+        {(ids) => <input {...ids} data-first maxLength={200} value={name.value} required onInput={(event) => (name.value = event.currentTarget.value)} />}
+      </Field>
+    </FormDialog>
+  );
+}
+
+/** Give back what others shared with this person alone. */
+async function leave(folder: VFolder): Promise<void> {
+  const name = titleOf(folder);
+  if (!(await ask({ title: t("folder.leave.title", { name }), body: <p>{t("folder.leave.body")}</p>, confirm: t("folder.leave"), danger: true }))) return;
+  try {
+    const { grants } = await get<{ grants: Array<{ id: string; to: string }> }>(`${base(folder)}/grants`);
+    const mine = grants.filter((one) => one.to === `user:${me.value?.subject.id}`);
+    if (!mine.length) return void toast(t("folder.leave.group"), { kind: "bad" });
+    for (const one of mine) await remove(`${base(folder)}/grants/${one.id}`);
+    folderChanged();
+    toast(t("folder.left", { name }));
+  } catch (error) {
+    toastProblem(error, name);
+  }
 }
 
 export async function deleteFolder(folder: VFolder): Promise<void> {

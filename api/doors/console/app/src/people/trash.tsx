@@ -11,6 +11,7 @@ import { Empty, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
 import { useSignal } from "@preact/signals";
 import { ownerOf } from "./files";
+import { FolderTrash } from "./snapshots";
 import { listAll, may, purge, reference, restore, titleOf, useChanges, type VFolder } from "./vfolders";
 
 const COLUMNS = (): Array<Column<VFolder>> => [
@@ -23,7 +24,11 @@ const COLUMNS = (): Array<Column<VFolder>> => [
   { key: "used", title: t("column.used"), width: "110px", end: true, cell: (folder) => <Size bytes={folder.usage.used_bytes} /> },
 ];
 
-export function Trash() {
+export function Trash({ segments }: { segments: string[] }) {
+  return segments[0] ? <FolderTrash reference={segments[0]} /> : <Folders />;
+}
+
+function Folders() {
   const load = useLoad("trash", (signal) => listAll({ trashed: "true" }, signal));
   useChanges(load);
   useEffect(() => {

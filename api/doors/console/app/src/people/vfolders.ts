@@ -94,6 +94,9 @@ export async function discard(folder: VFolder): Promise<Job> {
 export const restore = async (folder: Pick<VFolder, "volume" | "id">) => changing(ended(await post<Job>(`${base(folder)}/restore`, {}, { headers: repeatKey() })));
 export const purge = async (folder: Pick<VFolder, "volume" | "id">) => changing(ended(await post<Job>(`${base(folder)}/purge`)));
 
+/** Begin to copy a folder to a new one. */
+export const clone = (folder: VFolder, name: string) => post<Job>(`${base(folder)}/clone`, { name }, { headers: repeatKey() });
+
 /** The job when it has ended well. Raises an error with the job's own words else. */
 export async function ended(accepted: Job): Promise<Job> {
   const job = await track(accepted);
