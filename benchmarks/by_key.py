@@ -16,8 +16,9 @@ from backends.volumes.access.subjects import LocalVolumes, SubjectStore
 from benchmarks._doors import Case, Server, measure, show
 from benchmarks._load import answer, request
 from benchmarks._places import options
-from core.access import Scope, keys, tickets
+from core.access import Scope, tickets
 from core.access.audit import files, verify
+from core.access.credentials import keys
 from core.names import QuotaScope, VFolderId
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings

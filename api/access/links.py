@@ -32,7 +32,7 @@ from core.access import (
     links,
     records,
 )
-from core.access.failures import FailureLimits
+from core.access.credentials.failures import FailureLimits
 from core.access.link_counts import LinkCounts
 from core.errors import (
     AccessUnavailable,

@@ -29,7 +29,7 @@ class KeyOfUser(Protocol):
         """The user."""
 
     @property
-    def key(self) -> Any:  # noqa: ANN401 - core.access.keys.ApiKey, which is loaded late
+    def key(self) -> Any:  # noqa: ANN401 - core.access.credentials.keys.ApiKey, which is loaded late
         """The key."""
 
 
@@ -63,11 +63,11 @@ class AccessParts(Protocol):
         """Users and groups."""
 
     @property
-    def sign_ins(self) -> Any:  # noqa: ANN401 - core.access.signins.SignIns, which is loaded late
+    def sign_ins(self) -> Any:  # noqa: ANN401 - core.access.credentials.signins.SignIns, which is loaded late
         """The sign-ins of browsers."""
 
     @property
-    def failures(self) -> Any:  # noqa: ANN401 - core.access.failures.FailureLimits, loaded late
+    def failures(self) -> Any:  # noqa: ANN401 - core.access.credentials.failures.FailureLimits, loaded late
         """The limits on refused credentials."""
 
     @property

@@ -21,7 +21,7 @@ from core.settings import AccessTable, Settings, load
 
 if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need it
     from backends.volumes.access.subjects import SubjectStore
-    from core.access.keys import ApiKey
+    from core.access.credentials.keys import ApiKey
 
 #: The subject that holds the keys of operators who are no users.
 OPERATOR = uuid5(NAMESPACE_URL, "vfolder:operator")
@@ -89,7 +89,7 @@ def user(
     Each run without --id is a new user. With it the key is one more of a user that there is, or of
     one that a manager knows by this UUID. Run it on a node that mounts the home volume.
     """
-    from core.access import keys  # noqa: PLC0415 - as above
+    from core.access.credentials import keys  # noqa: PLC0415 - as above
 
     settings, table = _settings(file)
     chosen = tuple(Scope(one) for one in scopes) or tuple(PERSON_SCOPES)
@@ -205,7 +205,7 @@ def _new_operator_key(
     another: bool,
 ) -> "tuple[ApiKey, str]":
     from backends.volumes.access.subjects import keys_of  # noqa: PLC0415 - loading it takes long
-    from core.access import keys  # noqa: PLC0415 - as above
+    from core.access.credentials import keys  # noqa: PLC0415 - as above
 
     name, days, networks = wanted
     now = time.time()

@@ -4,9 +4,9 @@ Keys and tokens come in `Authorization: Bearer …`, which counts before a cooki
 of a sign-in that a program took over from a browser (`vfs_…`).
 
 A refused credential is always the same 401 for its sender; the audit log has the reason. Each
-refusal counts (`core.access.failures`), and a caller that has to pause gets 429 before anything is
-looked at, for a right credential too. A proved credential is remembered for a second, so a change
-of its record is seen within that time.
+refusal counts (`core.access.credentials.failures`). A caller that has to pause gets 429 before
+anything is looked at, for a right credential too. A proved credential is remembered for a second,
+so a change of its record is seen within that time.
 """
 
 import hashlib
@@ -21,13 +21,13 @@ from api.http.cookies import SignInCookies
 from api.http.flask_app import RequestContext
 from api.http.remembered import Remembered
 from core.access import PERSON_SCOPES, Caller, CredentialFacts, Subject
-from core.access import keys as api_keys
 from core.access.audit import AuditEntry, AuditLog
-from core.access.failures import FailureLimits
-from core.access.issuers import CredentialRefused, Issuers, VerifiedToken
-from core.access.keys import HeldKey
-from core.access.signins import PREFIX as SIGN_IN_PREFIX
-from core.access.signins import SignIns
+from core.access.credentials import keys as api_keys
+from core.access.credentials.failures import FailureLimits
+from core.access.credentials.issuers import CredentialRefused, Issuers, VerifiedToken
+from core.access.credentials.keys import HeldKey
+from core.access.credentials.signins import PREFIX as SIGN_IN_PREFIX
+from core.access.credentials.signins import SignIns
 from core.errors import Unauthenticated
 from core.settings import AccessTable
 

@@ -12,11 +12,11 @@ from backends.volumes.access import AccessRecords
 from backends.volumes.access.subjects import SubjectStore
 from core.access import AccessCache, Deciders
 from core.access.audit import AuditLog
-from core.access.failures import FailureLimits
-from core.access.issuers import Issuers
+from core.access.credentials.failures import FailureLimits
+from core.access.credentials.issuers import Issuers
+from core.access.credentials.oidc import OidcClients
+from core.access.credentials.signins import SignIns
 from core.access.link_counts import LinkCounts
-from core.access.oidc import OidcClients
-from core.access.signins import SignIns
 from core.redis import Database, connect
 from core.settings import AccessTable, Settings
 from core.telemetry import metrics

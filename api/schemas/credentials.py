@@ -9,7 +9,8 @@ from marshmallow import fields, validate
 from api.schemas.people import PersonBody
 from core.access import Scope
 
-#: Bounds of `core.access.keys`, which loads more than a schema needs; a test compares them.
+#: Bounds of `core.access.credentials.keys`, which loads more than a schema needs. A test compares
+#: them.
 NAME_MAX = 200
 NETWORKS_MAX = 100
 VFOLDERS_MAX = 1000

@@ -1,7 +1,7 @@
 """Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
 
-Modules that need `audit`, `failures`, `issuers`, `keys`, `link_counts`, `oidc` or `signins` import
-them by name: they load libraries that most processes do not need.
+Modules that need `audit`, `link_counts` or one of `credentials` import it by name: they load
+libraries that most processes do not need.
 """
 
 from core.access import links, records, tickets
@@ -100,22 +100,18 @@ __all__ = [
     "callout",
     "combined",
     "covers_places",
+    "credentials",
     "decide",
     "decide_rule",
     "explained",
-    "failures",
     "group_key",
     "held",
-    "issuers",
-    "keys",
     "link_counts",
     "links",
-    "oidc",
     "read",
     "record_key",
     "records",
     "restored",
-    "signins",
     "tickets",
     "user_key",
 ]

@@ -15,8 +15,8 @@ from api.routes.people_parts import PeopleParts
 from api.schemas import credentials as shapes
 from backends.volumes.access.subjects import keys_of
 from core.access import Scope
-from core.access import keys as api_keys
-from core.access.keys import ApiKey, KeyRequest
+from core.access.credentials import keys as api_keys
+from core.access.credentials.keys import ApiKey, KeyRequest
 from core.errors import AccessForbidden, Conflict, Defect, NoSpace, NotFound, QuotaExceeded
 from core.names import moment_or_none
 from core.settings import AccessTable

@@ -1,6 +1,7 @@
 """Sign-in of browsers at an issuer (OpenID Connect): to the issuer, and back with a code.
 
-These routes need no credential: they are how a browser gets one. `core.access.oidc` has the flow.
+These routes need no credential: they are how a browser gets one. `core.access.credentials.oidc` has
+the flow.
 """
 
 import re
@@ -20,8 +21,8 @@ from api.routes import PersonRequest, Resource, Route, RouteAnswer, current_door
 from api.routes.people_parts import PeopleParts
 from api.schemas import credentials as shapes
 from core.access import ACTS, Caller
-from core.access.issuers import VerifiedToken
-from core.access.oidc import (
+from core.access.credentials.issuers import VerifiedToken
+from core.access.credentials.oidc import (
     CODE_MAX,
     FLOW_SECONDS,
     OidcClient,
@@ -31,7 +32,7 @@ from core.access.oidc import (
     cookie_of,
     with_failure,
 )
-from core.access.signins import PREFIX as SIGN_IN_PREFIX
+from core.access.credentials.signins import PREFIX as SIGN_IN_PREFIX
 from core.errors import (
     AccessUnavailable,
     InvalidParameters,

@@ -10,7 +10,7 @@ from api.doors.people.keys import parts_of_door, private
 from api.http import no_content, this_request
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, needs
 from api.schemas import credentials as shapes
-from core.access.signins import SignIn
+from core.access.credentials.signins import SignIn
 from core.errors import AccessForbidden, NotFound
 from core.names import moment_or_none
 

@@ -33,8 +33,8 @@ from core.access import (
     SubjectRecord,
     records,
 )
-from core.access import keys as api_keys
-from core.access.keys import ApiKey, HeldKey
+from core.access.credentials import keys as api_keys
+from core.access.credentials.keys import ApiKey, HeldKey
 from core.errors import StorageError
 from core.names import QuotaScope, ScopeKind
 from core.settings import AccessTable, Settings

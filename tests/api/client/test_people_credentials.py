@@ -21,9 +21,10 @@ from api.cli import main
 from api.http import answer, no_content, this_request
 from api.routes import current_door, make_app
 from backends.volumes.access.subjects import SubjectStore, keys_of
-from core.access import Caller, Scope, Subject, SubjectRecord, keys
+from core.access import Caller, Scope, Subject, SubjectRecord
 from core.access.audit import files, verify
-from core.access.keys import ApiKey, KeyRequest
+from core.access.credentials import keys
+from core.access.credentials.keys import ApiKey, KeyRequest
 from core.errors import AccessForbidden, Unauthenticated
 from core.redis import Database, connect
 from core.settings import Settings

@@ -17,8 +17,8 @@ from backends.entries import access_files
 from backends.volumes import Volumes
 from backends.volumes.access.subjects import LocalVolumes, SubjectStore
 from core.access import AccessCache, AccessChange, Grant, Scope, Seals, VFolderRecord, records
-from core.access import keys as api_keys
-from core.access.keys import KeyRequest
+from core.access.credentials import keys as api_keys
+from core.access.credentials.keys import KeyRequest
 from core.access.permissions import PERSON_SCOPES
 from core.names import QuotaScope, VFolderId
 from core.redis import Database, connect

@@ -9,8 +9,8 @@ import requests
 
 from api.schemas import credentials as shapes
 from core.access import Scope
-from core.access import keys as api_keys
 from core.access.audit import files
+from core.access.credentials import keys as api_keys
 from core.access.permissions import PERSON_SCOPES
 from tests.api.people.conftest import People, Person
 from tests.support.node import wait_for

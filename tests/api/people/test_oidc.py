@@ -25,8 +25,8 @@ from api.app import client_door
 from api.cli import main
 from api.routes import current_door
 from core.access.audit import files
-from core.access.oidc import OidcFlow, cookie_of
-from core.access.signins import challenge_of
+from core.access.credentials.oidc import OidcFlow, cookie_of
+from core.access.credentials.signins import challenge_of
 from core.settings import Settings
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, wait_for

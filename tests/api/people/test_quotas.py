@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 import requests
 
-from core.access import keys as api_keys
-from core.access.keys import KeyRequest
+from core.access.credentials import keys as api_keys
+from core.access.credentials.keys import KeyRequest
 from core.access.permissions import Scope
 from core.names import VFolderId
 from tests.api.people.conftest import People, Person, grant_to

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from backends.volumes.access.subjects import SubjectStore
 from core.access import Scope, Subject
-from core.access.keys import ApiKey, HeldKey
+from core.access.credentials.keys import ApiKey, HeldKey
 from core.errors import Unavailable
 
 NOW = 1_800_000_000.0

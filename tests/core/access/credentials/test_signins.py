@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from core.access import Caller, CredentialFacts, Scope, Subject
-from core.access.signins import SIGN_INS_MAX, USE_SECONDS, SignIns
+from core.access.credentials.signins import SIGN_INS_MAX, USE_SECONDS, SignIns
 from core.errors import AccessUnavailable
 from core.settings import AccessTable
 from tests.support.valkey import Valkey

@@ -21,7 +21,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct, structs
 
-from core.access.issuers import CredentialRefused
+from core.access.credentials.issuers import CredentialRefused
 from core.access.permissions import PERSON_SCOPES, Scope
 from core.access.records import RECORD_MAX_BYTES
 from core.access.subjects import CredentialFacts, Subject

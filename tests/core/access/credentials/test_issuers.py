@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from core.access import DownloadTicket, Scope, TicketError, tickets
-from core.access.issuers import CredentialRefused, Issuers, VerifiedToken
+from core.access.credentials.issuers import CredentialRefused, Issuers, VerifiedToken
 from core.settings import AccessTable, IssuerTable
 from tests.support.issuer import AUDIENCE, NAME, SigningKey, by_parts, claims
 

@@ -18,7 +18,7 @@ import jwt
 import msgspec
 from msgspec import Struct
 
-from core.access.jwks import JWKSet, PublicKey
+from core.access.credentials.jwks import JWKSet, PublicKey
 from core.access.permissions import PERSON_SCOPES, Scope
 from core.access.subjects import CredentialFacts, Subject
 from core.settings import TICKET_AUDIENCE, AccessTable, IssuerTable

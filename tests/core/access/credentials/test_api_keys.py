@@ -8,9 +8,10 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from core.access import Scope, keys
-from core.access.issuers import CredentialRefused
-from core.access.keys import ApiKey, KeyRequest
+from core.access import Scope
+from core.access.credentials import keys
+from core.access.credentials.issuers import CredentialRefused
+from core.access.credentials.keys import ApiKey, KeyRequest
 from core.errors import AccessForbidden, Conflict, InvalidParameters, StorageError
 from core.settings import AccessTable
 

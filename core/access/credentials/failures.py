@@ -19,7 +19,7 @@ from typing import TypeVar, cast
 
 import redis
 
-from core.access.keys import plain_address
+from core.access.credentials.keys import plain_address
 from core.errors import Throttled
 from core.settings import AccessTable
 

@@ -29,10 +29,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
-from core.access.issuer_http import CALL_ERRORS, IssuerHttp
-from core.access.issuers import CredentialRefused
+from core.access.credentials.issuer_http import CALL_ERRORS, IssuerHttp
+from core.access.credentials.issuers import CredentialRefused
+from core.access.credentials.signins import challenge_of
 from core.access.records import derived_key
-from core.access.signins import challenge_of
 from core.errors import AccessUnavailable, InvalidParameters
 from core.settings import AccessTable, IssuerTable, check_url
 from core.telemetry import logger

@@ -23,7 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from core.access.issuer_http import ANSWER_MAX_BYTES, CALL_ERRORS, FETCH_SECONDS, IssuerHttp
+from core.access.credentials.issuer_http import (
+    ANSWER_MAX_BYTES,
+    CALL_ERRORS,
+    FETCH_SECONDS,
+    IssuerHttp,
+)
 from core.errors import AccessUnavailable
 from core.settings import IssuerTable
 from core.telemetry import logger

@@ -11,8 +11,8 @@ from typing import Any
 import jwt
 import pytest
 
-from core.access.issuers import CredentialRefused, Issuers
-from core.access.oidc import (
+from core.access.credentials.issuers import CredentialRefused, Issuers
+from core.access.credentials.oidc import (
     CALLS_MAX,
     FAILED_PAUSE_SECONDS,
     FRESH_SECONDS,
@@ -23,7 +23,7 @@ from core.access.oidc import (
     proof_of,
     with_failure,
 )
-from core.access.signins import challenge_of
+from core.access.credentials.signins import challenge_of
 from core.errors import AccessUnavailable
 from core.settings import AccessTable, IssuerTable
 from tests.support.issuer import AUDIENCE, NAME, KeyServer, SigningKey, key_server, send

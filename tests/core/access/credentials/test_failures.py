@@ -3,7 +3,12 @@
 import pytest
 import redis
 
-from core.access.failures import FIRST_PAUSE_SECONDS, FailureLimits, OwnCounts, network_of
+from core.access.credentials.failures import (
+    FIRST_PAUSE_SECONDS,
+    FailureLimits,
+    OwnCounts,
+    network_of,
+)
 from core.errors import Throttled
 from core.redis import Database, connect
 from core.settings import AccessTable

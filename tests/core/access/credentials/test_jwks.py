@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.access import issuer_http
-from core.access.jwks import (
+from core.access.credentials import issuer_http
+from core.access.credentials.jwks import (
     FAILED_PAUSE_SECONDS,
     FRESH_SECONDS,
     STALE_SECONDS,
