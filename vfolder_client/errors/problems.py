@@ -197,6 +197,18 @@ class LinkNotFound(Absent):
     kind = "auth/link/not-found"
 
 
+class NoticeNotFound(Absent):
+    """The caller has no such notice."""
+
+    kind = "auth/notice/not-found"
+
+
+class IssuerNotFound(Absent):
+    """Browsers do not sign in at an issuer of this name."""
+
+    kind = "auth/issuer/not-found"
+
+
 class KeyNotFound(Absent):
     """The caller has no such key."""
 
