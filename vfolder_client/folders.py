@@ -528,6 +528,15 @@ class VFolder:
         body = {key: value for key, value in given.items() if value is not None}
         return self._job("POST", "/clone", json=body)
 
+    def transfer(self, path: str, to: "VFolder", target: str, **terms: Any) -> Job:  # noqa: ANN401 - members of the request
+        """Copy a path to the path `target` of another vfolder, by a job of the service.
+
+        `terms` are those of the verb `transfer`, such as `on_conflict="replace"` (as without it
+        the job fails where an entry differs), `delete_extra=True`, `verify="checksum"`.
+        """
+        places = {"source_path": normal_path(path), "target_path": normal_path(target)}
+        return self._job("POST", "/transfer", json={"to": to.reference, **places, **terms})
+
     def count(self) -> Job:
         """Count its files and bytes, by a job."""
         return self._job("POST", "/usage", {"Idempotency-Key": uuid.uuid4().hex})

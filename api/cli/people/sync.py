@@ -10,6 +10,7 @@ from api.cli.forms import USAGE, ApiRefused, Output
 from api.cli.people.calls import client_options, note
 from api.cli.people.progress import TransferLine
 from api.cli.people.remote_names import Folders, RemoteName, RemoteOrLocal
+from api.cli.people.sharing import show_end
 from api.cli.people.transfers import NO_RESUME, PARALLEL, leave_with, result_document, summary
 from core.names import counted, printable
 
@@ -40,13 +41,22 @@ def sync(
     no_resume: bool,
     output: Output,
 ) -> None:
-    """Make the directory TARGET like the directory SOURCE; one of them is NAME:path.
+    """Make the directory TARGET like the directory SOURCE; NAME:path is one of a vfolder.
 
     Copies what is absent or differs in size or time. SOURCE itself never changes. Nothing is
-    removed after a look that was not complete, nor after a copy that failed.
+    removed after a look that was not complete, nor after a copy that failed. Between two vfolders
+    a job of the service copies; what it removes or replaces is gone for good.
     """
     from vfolder_client import SyncOptions  # noqa: PLC0415 - see above
 
+    folders = Folders(client)
+    if isinstance(source, RemoteName) and isinstance(target, RemoteName):
+        if checksum or dry_run:
+            raise ApiRefused("Between vfolders there is no --checksum and no --dry-run.", "", USAGE)
+        terms = {"on_conflict": "replace", "delete_extra": delete}
+        to = folders.of(target)
+        show_end(folders.of(source).transfer(source.path, to, target.path, **terms), output)
+        return
     options = SyncOptions(
         delete=delete,
         checksum=checksum,
@@ -54,7 +64,7 @@ def sync(
         resume=not no_resume,
         parallel=parallel,
     )
-    folders, line = Folders(client), TransferLine(output)
+    line = TransferLine(output)
     try:
         if isinstance(source, Path) and isinstance(target, RemoteName):
             folder = folders.of(target)
@@ -63,10 +73,7 @@ def sync(
             folder = folders.of(source)
             result = folder.sync_down(source.path, target, options, on_progress=line)
         else:
-            hint = (
-                "write NAME:path for a directory of a vfolder; `vfolder cp -r` copies between two"
-            )
-            raise ApiRefused("One side is local, and one is remote.", hint, USAGE)
+            raise ApiRefused("Both names are local.", "NAME:path is one of a vfolder", USAGE)
     finally:
         line.end()
     _show(result, output, dry_run=dry_run)

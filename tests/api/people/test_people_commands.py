@@ -108,6 +108,20 @@ def test_sync_says_what_it_would_do_and_does_it(run: Run, name: str, tmp_path: P
     assert os.listdir(top) == ["a"]
 
 
+def test_sync_between_vfolders_is_a_job_of_the_service(run: Run, name: str, tmp_path: Path) -> None:
+    other = f"{name} two"
+    run("folder", "create", other, "--volume", "second")
+    (tmp_path / "a").write_text("new")
+    run("mkdir", f"{name}:d", f"{other}:to", f"{other}:to/extra")
+    run("cp", str(tmp_path / "a"), f"{name}:d/")
+    run("cp", str(tmp_path / "a"), f"{other}:to/")
+    run("sync", f"{name}:d", f"{other}:to", "--delete")
+    assert run("ls", f"{other}:to").stdout == "a\n"
+    assert run("sync", f"{name}:d", f"{other}:to", "--json").stdout.count('"transfer"') >= 1
+    run("sync", f"{name}:d", f"{name}:d/below", status=2)
+    run("sync", f"{name}:d", f"{other}:to", "--dry-run", status=2)
+
+
 def test_a_day_with_files(run: Run, name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
