@@ -209,6 +209,24 @@ class IssuerNotFound(Absent):
     kind = "auth/issuer/not-found"
 
 
+class GroupNotFound(Absent):
+    """No group that is kept here has this id, or the caller may not see it."""
+
+    kind = "auth/group/not-found"
+
+
+class MemberNotFound(Absent):
+    """The user is no member of the group."""
+
+    kind = "auth/group/member-not-found"
+
+
+class UserNotFound(Absent):
+    """No user with this id is known."""
+
+    kind = "auth/user/not-found"
+
+
 class KeyNotFound(Absent):
     """The caller has no such key."""
 
