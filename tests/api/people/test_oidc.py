@@ -28,6 +28,7 @@ from core.access.audit import files
 from core.access.credentials.oidc import OidcFlow, cookie_of
 from core.access.credentials.signins import challenge_of
 from core.settings import Settings
+from tests.api.client.chromium import browser
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, wait_for
 from tests.support.oidc_provider import SECRET, RunningProvider, running_provider
@@ -384,6 +385,42 @@ def test_the_command_signs_in_by_a_browser_elsewhere(
         assert (tmp_path / "vfolder/contexts.toml").read_text().count('"vfs_') == 1
         out = CliRunner().invoke(main, ["logout", "lab", "--revoke"])
         assert out.exit_code == 0, out.output
+    finally:
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.part("chromium")
+def test_a_browser_signs_in_at_another_site_and_out(
+    site: Site, provider: RunningProvider, tmp_path: Path
+) -> None:
+    """The cookies are those of a real browser: the way back begins at another site."""
+    server = make_server("127.0.0.1", PORT, site.app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    request = "fetch('/v1/{path}', {options}).then(r => {{ window.seen = r.status; }})"
+    try:
+        with browser(tmp_path / "profile") as page:
+            page.open(f"{URL}{BEGIN}?to=/version")
+            page.until("document.querySelector('input[name=login]') !== null")
+            page.value(
+                "document.querySelector('input[name=login]').value = 'alice';"
+                "document.querySelector('input[name=password]').value = 'x';"
+                "document.querySelector('form').submit()"
+            )
+            page.until("document.querySelector('input[name=prompt][value=consent]') !== null")
+            page.value("document.querySelector('form').submit()")
+            page.until(f"location.href === '{URL}/version'")
+            assert page.value("document.cookie") == "", "scripts read neither cookie"
+            for path, options, status in (
+                ("me", "{}", 200),
+                ("signin", "{method: 'DELETE', headers: {'X-VFolder': '1'}}", 204),
+                ("signin", "{}", 401),
+            ):
+                page.value("window.seen = null")
+                page.value(request.format(path=path, options=options))
+                page.until("window.seen !== null")
+                assert page.value("window.seen") == status, path
     finally:
         server.shutdown()
         thread.join()
