@@ -159,6 +159,7 @@ class SoftQuota:
         limit_bytes = None if self.totals is None else self.totals.limit(scope)
         if self.totals is None or limit_bytes is None:
             return None
+        self.totals.include(self.ledger.volume)
         others = self.totals.volumes() - {self.ledger.volume}
         return Total(limit_bytes, scope, tuple(sorted(others)))
 

@@ -58,6 +58,16 @@ class TotalLimits:
             pipe.execute()
         self.forget()
 
+    def include(self, volume: str) -> None:
+        """Let a volume count that is newer than the limits; a failure of the store is logged."""
+        if volume in self.volumes():
+            return
+        try:
+            self._redis.sadd(_VOLUMES, volume)
+        except redis.RedisError as error:
+            _log.info("volume not included in totals", reason=type(error).__name__)
+        self._volumes |= {volume}
+
     def forget(self) -> None:
         """Read the limits again at the next call."""
         self._read_at = None

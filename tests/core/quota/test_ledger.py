@@ -303,5 +303,9 @@ def test_total_limits_are_read_once_in_five_seconds(client: Redis) -> None:
     now = CHECK_SECONDS
     assert here.limit(subject) == 5
     assert "a" in here.volumes()
+    newer = uuid4().hex
+    here.include(newer)
+    assert newer in here.volumes()
+    assert newer in TotalLimits(client).volumes()
     there.set({subject: None}, ["a"])
     assert there.limit(subject) is None
