@@ -35,6 +35,8 @@ from vfolder_client.documents import (
     DirectoryResult,
     Entry,
     Grant,
+    Notice,
+    Quota,
     Ticket,
     VFolderInfo,
 )
@@ -56,6 +58,8 @@ __all__ = [
     "Jobs",
     "Keys",
     "Link",
+    "Notice",
+    "Quota",
     "RemovedEntries",
     "Snapshot",
     "SyncAction",

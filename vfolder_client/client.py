@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from vfolder_client.connection import PATIENCE_SECONDS, Connection
 from vfolder_client.contexts import Context, current_context
-from vfolder_client.documents import ApiKey, VFolderInfo, in_query, moment_text
+from vfolder_client.documents import ApiKey, Notice, Quota, VFolderInfo, in_query, moment_text
 from vfolder_client.errors import AmbiguousReference, VFolderNotFound
 from vfolder_client.folders import VFolder
 from vfolder_client.jobs import Jobs
@@ -114,6 +114,42 @@ class Client:
         """Return who asks: subject, groups, credential, limits, features, volumes."""
         found: Mapping[str, Any] = self.connection.json("GET", "/v1/me")
         return found
+
+    # -- Quotas and notices ------------------------------------------------------------------------
+    def quotas(self, scope: str | None = None, *, volume: str | None = None) -> list[Quota]:
+        """Return what the caller and its groups hold and may hold; of one `scope` where given."""
+        route = "/v1/quotas" if scope is None else f"/v1/quotas/{scope}"
+        answer = self.connection.json("GET", f"{route}?{in_query(volume=volume)}")
+        return [Quota.of(one) for one in answer["quotas"]]
+
+    def set_quota(
+        self,
+        scope: str,
+        limit_bytes: int | None,
+        *,
+        volume: str | None = None,
+        total: bool = False,
+    ) -> list[Quota]:
+        """Limit a scope on a volume, or with `total` over all, as an operator; None removes it."""
+        body: dict[str, Any] = {"limit_bytes": limit_bytes, "view": "total" if total else "scope"}
+        if volume is not None:
+            body["volume"] = volume
+        answer = self.connection.json("PUT", f"/v1/quotas/{scope}", json=body, repeatable=True)
+        return [Quota.of(one) for one in answer["quotas"]]
+
+    def notices(self) -> Iterator[Notice]:
+        """Yield what concerns the caller, the newest first."""
+        cursor = None
+        while True:
+            page = self.connection.json("GET", f"/v1/notices?{in_query(limit=1000, cursor=cursor)}")
+            yield from map(Notice.of, page["notices"])
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def mark_notice_read(self, notice_id: str) -> None:
+        """Mark a notice as read."""
+        self.connection.send("POST", f"/v1/notices/{notice_id}/read", repeatable=True)
 
     # -- VFolders ----------------------------------------------------------------------------------
     def vfolders(

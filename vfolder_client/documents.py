@@ -246,6 +246,44 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a scope holds on a volume, or over all (`volume` is None), and may hold."""
+
+    view: str
+    scope: str
+    volume: str | None
+    limit_bytes: int | None
+    used_bytes: int | None
+    left_bytes: int | None
+    as_of: datetime | None
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Quota":
+        """Return the quota of an answer."""
+        names = ("view", "scope", "volume", "limit_bytes", "used_bytes", "left_bytes")
+        values = {name: document[name] for name in names}
+        return cls(**values, as_of=moment(document["as_of"]), document=dict(document))
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What concerns the caller; `document` has the members of its `kind`."""
+
+    id: str
+    kind: str
+    at: datetime | None
+    read: bool
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Notice":
+        """Return the notice of an answer."""
+        at = moment(document["at"])
+        return cls(document["id"], document["kind"], at, document["read"], dict(document))
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryResult:
     """What became of one directory that was to be made; `problem` is None where it is there."""
 

@@ -487,14 +487,16 @@ class VFolder:
         name: str = _UNCHANGED,
         group_permission: str = _UNCHANGED,
         expires_at: datetime | str | None = _UNCHANGED,
+        limit_bytes: int | None = _UNCHANGED,
         revision: int | None = None,
     ) -> VFolderInfo:
-        """Change name, end, or what members of the group may do; what is not given stays.
+        """Change name, end, limit, or what members of the group may do; what is not given stays.
 
         Raises:
             RevisionChanged: it has another `revision` now than the given one.
         """
-        given = {"name": name, "group_permission": group_permission, "expires_at": expires_at}
+        given: dict[str, Any] = {"name": name, "group_permission": group_permission}
+        given |= {"expires_at": expires_at, "limit_bytes": limit_bytes}
         body = {key: value for key, value in given.items() if value is not _UNCHANGED}
         if "expires_at" in body:
             body["expires_at"] = moment_text(body["expires_at"])

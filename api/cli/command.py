@@ -40,6 +40,8 @@ _COMMANDS = {
     "ls": "api.cli.people.entries:ls",
     "mkdir": "api.cli.people.entries:mkdir",
     "mv": "api.cli.people.entries:mv",
+    "notices": "api.cli.people.quotas:notices",
+    "quota": "api.cli.people.quotas:quota",
     "rm": "api.cli.people.entries:rm",
     "share": "api.cli.people.sharing:share",
     "snapshot": "api.cli.people.upkeep:snapshot",

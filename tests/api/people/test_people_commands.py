@@ -436,3 +436,23 @@ def test_a_pipe_that_ends_early_is_no_traceback(people: People, owner: Person) -
     with child.stderr as errors:
         assert "Traceback" not in errors.read()
     child.wait(60)
+
+
+# -- Quotas ----------------------------------------------------------------------------------------
+def test_a_limit_is_hit_and_told_by_commands_alone(run: Run, name: str, tmp_path: Path) -> None:
+    run("quota", "limit", name, "1K")
+    (tmp_path / "small").write_bytes(b"x" * 900)
+    (tmp_path / "big").write_bytes(b"x" * 200)
+    run("upload", str(tmp_path / "small"), name)
+    refused = run("upload", str(tmp_path / "big"), name, status=7)
+    assert "124 bytes left" in refused.output
+    shown = run("notices", "--new", "--mark-read").stdout
+    assert "reached 80 %" in shown
+    assert run("notices", "--new").stdout == ""
+    (notice,) = documents(run("notices", "--json"))
+    assert (notice["kind"], notice["read"], notice["limit_bytes"]) == ("quota", True, 1024)
+    run("quota", "limit", name, "none")
+    run("upload", str(tmp_path / "big"), name)
+    run("quota", "limit", name, "much", status=2)
+    assert run("quota", "list", "--volume", "local").exit_code == 0
+    run("quota", "set", "user:00000000-0000-0000-0000-000000000001", "1G", status=5)

@@ -26,6 +26,11 @@ negative_data_rejection.expected-statuses = [
 [[operations]]
 include-path = "/v1/jobs/{job_id}/events"
 request-timeout = 1.0
+
+# Only a browser knows a code.
+[[operations]]
+include-path = "/v1/signin/exchange"
+checks.positive_data_acceptance.expected-statuses = ["400", "401"]
 """
 
 
