@@ -606,6 +606,72 @@ def test_a_target_of_objects_is_new(site: Site) -> None:
     assert site.names(target, "again") == site.names(target, "there/a")
 
 
+def scope_bytes(site: Site, vfolder: str) -> int:
+    scope = vfolder.partition("/")[0]
+    found: int = site.call("GET", "/quota-scope", qsid=scope)["used_bytes"]
+    return found
+
+
+def test_files_are_laid_over_objects(site: Site) -> None:
+    """Each file by itself; the limit of the scope pays the difference."""
+    vfolder, target = site.vfolder("local"), site.vfolder()
+    for name in ("both", "only", "file"):
+        site.upload(target, f"d/{name}", b"old" * 10)
+    scope = target.partition("/")[0]
+    site.call("PATCH", "/quota-scope", qsid=scope, options={"limit_bytes": 10_000})
+    top = mounted(site, vfolder)
+    (top / "d/new").mkdir(parents=True)
+    (top / "d/both").write_bytes(b"from files")
+    (top / "d/new/f").write_bytes(b"new")
+    body = {"verb": "transfer", "volume": "local", "source": vfolder}
+    body |= {"target": target, "target_volume": VOLUME}
+    assert site.job(**body)["state"] == "failed"
+    before = scope_bytes(site, target)
+
+    skipped = site.job(**body, on_conflict="skip")
+    assert skipped["state"] == "succeeded", skipped
+    assert (skipped["result"]["files"], skipped["result"]["kept"]) == (1, 1)
+    assert site.download(target, "d/both").content == b"old" * 10
+    os.utime(top / "d/both", (1, 1))
+    older = site.job(**body, on_conflict="newer")
+    assert (older["result"]["kept"], older["result"]["same"]) == (1, 3), older
+    assert older["state"] == "partial", older  # it transferred nothing
+    laid = site.job(**body, on_conflict="replace", verify="checksum")
+    assert laid["state"] == "succeeded", laid
+    assert (laid["result"]["files"], laid["result"]["replaced_bytes"]) == (1, 30)
+    assert site.download(target, "d/both").content == b"from files"
+    assert [name for name, *_ in site.names(target, "d")] == ["both", "file", "new", "only"]
+    assert scope_bytes(site, target) - before == len(b"new") + len(b"from files") - 30
+
+    again = site.job(**body, on_conflict="replace")
+    assert (again["state"], again["result"]["same"]) == ("succeeded", 4), again
+    (top / "d/file").mkdir()
+    refused = site.job(**body, on_conflict="replace")
+    assert refused["state"] == "failed", refused
+    assert "is a file" in str(refused["error"]["data"])
+    assert site.download(target, "d/file").content == b"old" * 10
+
+
+def test_an_overlay_that_is_killed_and_cancelled_removes_nothing(site: Site) -> None:
+    vfolder, target = site.vfolder("local"), site.vfolder()
+    for name in ("a", "only"):
+        site.upload(target, name, b"old")
+    for name in ("a", "b"):
+        (mounted(site, vfolder) / name).write_bytes(b"new bytes")
+    busy = Fault("PUT", f"{keys_of(target)}b$", 10**9, status=503, code="SlowDown")
+    site.proxy.faults = [busy]
+    body = {"source": vfolder, "target": target, "target_volume": VOLUME, "volume": "local"}
+    job = site.doors.call("POST", "/v1/jobs", verb="transfer", on_conflict="replace", **body)["id"]
+    wait_for(lambda: busy.hits and site.download(target, "a").content == b"new bytes", 60)
+    site.kill_worker()
+    hits = busy.hits
+    wait_for(lambda: busy.hits > hits, 60)
+    site.doors.call("POST", f"/v1/jobs/{job}/cancel")
+    assert site.end(job)["state"] == "cancelled"
+    site.proxy.faults = []
+    assert site.names(target) == [("a", "FILE", 9), ("only", "FILE", 3)]
+
+
 def test_one_file_becomes_one_object(site: Site) -> None:
     vfolder, top = filled(site)
     target, other = site.vfolder(), site.vfolder()

@@ -9,6 +9,7 @@ from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context
 from workers.verbs.object_file import FileToObjects
+from workers.verbs.object_overlay import OverlayToObjects
 from workers.verbs.object_send import TransferToObjects
 from workers.verbs.object_transfer import TransferFromObjects
 from workers.verbs.objects import has_objects
@@ -20,6 +21,8 @@ def across(context: Context, request: CloneRequest | TransferRequest) -> Any:  #
         return TransferFromObjects(context, request)
     if isinstance(request, TransferRequest) and _is_one_file(context, request):
         return FileToObjects(context, request)
+    if isinstance(request, TransferRequest) and request.on_conflict != "fail":
+        return OverlayToObjects(context, request)
     return TransferToObjects(context, request)
 
 

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from backends.entries import HasObjects, ObjectEntry, ObjectFacts, ObjectTree
+from backends.entries import HasObjects, ObjectEntry, ObjectTree
 from backends.transfer import Endpoint
 from backends.tree import Selection
 from core.errors import EntryExists, EntryNotFound
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.object_attributes import attributes_of, modified_ns
 from workers.verbs.object_send import (
     FileSource,
     ObjectSource,
@@ -20,6 +19,7 @@ from workers.verbs.object_send import (
     SourceEntry,
     TransferToObjects,
     kind_of,
+    time_of,
 )
 
 T = TypeVar("T")
@@ -43,6 +43,10 @@ class _OneFile:
     def digest(self, one: SourceEntry) -> bytes:
         """See `SendingSource.digest`."""
         return self._source.digest(one)
+
+    def time_ns(self, one: SourceEntry) -> int:
+        """See `SendingSource.time_ns`."""
+        return self._source.time_ns(one)
 
 
 class FileToObjects(TransferToObjects):
@@ -81,7 +85,7 @@ class FileToObjects(TransferToObjects):
         conflict = self._request.on_conflict
         if conflict == "fail":
             raise EntryExists(f"{self._path} is already there.")
-        newer = self._source_ns() > _time_of(there)
+        newer = self._source_ns() > time_of(there)
         keeps = conflict == "skip" or (conflict == "newer" and not newer)
         return {"keeps": keeps, "replaced_bytes": there.size}
 
@@ -112,7 +116,7 @@ class FileToObjects(TransferToObjects):
         backend = self._context.backend(self._request.volume)
         vfolder = VFolderId.parse(self._request.source)
         if objects := backend.skill(HasObjects):
-            return _time_of(_present(objects.tree(vfolder).head(self._from), self._from))
+            return time_of(_present(objects.tree(vfolder).head(self._from), self._from))
         status = Endpoint(backend, vfolder, self._from).status()
         return _present(status, self._from).st_mtime_ns
 
@@ -126,7 +130,3 @@ def _present(found: T | None, path: VFolderPath) -> T:
     if found is None:
         raise EntryNotFound(f"{path} does not exist.")
     return found
-
-
-def _time_of(found: ObjectFacts) -> int:
-    return attributes_of(found.metadata).mtime_ns or modified_ns(found.modified) or 0

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from backends.entries import ContinuedUpload, HasObjects, ObjectTree, object_tree
+from backends.entries import (
+    ContinuedUpload,
+    HasObjects,
+    ObjectFacts,
+    ObjectTree,
+    object_tree,
+)
 from backends.fs import is_same_time, paths, reason_of
 from backends.quota import soft
 from backends.transfer import Endpoint, selection_of
@@ -32,7 +38,7 @@ from core.jobs import Counter, State
 from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath, counted
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.object_attributes import metadata_of
+from workers.verbs.object_attributes import attributes_of, metadata_of, modified_ns
 from workers.verbs.object_fetch import BLOCK_BYTES, beside, grouped
 from workers.verbs.object_transfer import ChosenObjects, as_transfer
 from workers.verbs.objects import objects_of
@@ -70,6 +76,9 @@ class SendingSource(Protocol):
 
     def digest(self, one: SourceEntry) -> bytes:
         """Return the digest of a file at the source."""
+
+    def time_ns(self, one: SourceEntry) -> int:
+        """Return the time of a file at the source (nanoseconds)."""
 
 
 class OpenUploads:
@@ -186,6 +195,10 @@ class FileSource:
         with open(descriptor, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
 
+    def time_ns(self, one: SourceEntry) -> int:
+        """See `SendingSource.time_ns`."""
+        return paths.stat_beneath(self._root, one.own, follow=False).st_mtime_ns
+
 
 def _status(name: str, directory: int) -> os.stat_result | None:
     try:
@@ -221,6 +234,16 @@ class ObjectSource:
         """See `SendingSource.digest`."""
         return digest_of_object(self._tree, one.own.path)
 
+    def time_ns(self, one: SourceEntry) -> int:
+        """See `SendingSource.time_ns`."""
+        found = self._tree.head(one.own.path)
+        return time_of(found) if found is not None else 0
+
+
+def time_of(found: ObjectFacts) -> int:
+    """Return the time of the file that an object was (nanoseconds)."""
+    return attributes_of(found.metadata).mtime_ns or modified_ns(found.modified) or 0
+
 
 def digest_of_object(tree: ObjectTree, path: VFolderPath) -> bytes:
     """Return the digest of the bytes of an object."""
@@ -235,6 +258,8 @@ def digest_of_object(tree: ObjectTree, path: VFolderPath) -> bytes:
 
 class TransferToObjects:
     """One run of a transfer or clone whose target are objects."""
+
+    _stopped = "An entry could not be copied. Nothing is left at the target."
 
     def __init__(self, context: Context, request: CloneRequest | TransferRequest) -> None:
         """Refuse what only trees of files can have.
@@ -282,7 +307,7 @@ class TransferToObjects:
             manifest.mark("copied", **done)
             self._publish()
         size_bytes = int(done["copied_bytes"])
-        change_bytes = size_bytes - (self._replaced_bytes or 0)
+        change_bytes = size_bytes - int(done.get("replaced_bytes", self._replaced_bytes or 0))
         since_ms = self._run.job.started_ms if change_bytes < 0 else None
         soft.settle(self._backend, self._vfolder, self._run.job.id, change_bytes, since_ms=since_ms)
         amount = counted(done["files"], "file")
@@ -296,10 +321,16 @@ class TransferToObjects:
 
     def undo(self) -> None:
         """Remove what was sent; nothing else had its place."""
-        soft.settle(self._backend, self._vfolder, self._run.job.id)
+        change_bytes = self._undone_bytes()
+        since_ms = self._run.job.started_ms if change_bytes < 0 else None
+        soft.settle(self._backend, self._vfolder, self._run.job.id, change_bytes, since_ms=since_ms)
         if self._tree is not None and self._uploads is not None:
             self._uploads.abandon(self._tree)
         self._undo_sent()
+
+    def _undone_bytes(self) -> int:
+        """Return what the vfolder gained, and keeps after the undo."""
+        return 0
 
     def _undo_sent(self) -> None:
         if self._path.is_root:
@@ -445,7 +476,7 @@ class TransferToObjects:
         self._run.fault(one.name, reason_of(error))
         if self._request.on_error == "stop":
             raise BackendFailed(
-                "An entry could not be copied. Nothing is left at the target.",
+                self._stopped,
                 data={"missing": [f"{one.name}: {reason_of(error)}"]},
             )
 
