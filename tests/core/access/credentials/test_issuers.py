@@ -150,7 +150,8 @@ FORGED: list[tuple[str, Callable[[], str], str]] = [
     ("only dots", lambda: "..", "malformed"),
     ("no letters of ours", lambda: f"é{KEY.token()}", "malformed"),
     ("body is a list", lambda: by_parts({"alg": "ES256"}, [], b"x"), "malformed"),
-    ("signature is cut", lambda: KEY.token()[:-8], "malformed"),
+    ("signature is cut", lambda: KEY.token()[:-1], "malformed"),
+    ("signature is short", lambda: by_parts(ES256, claims(), bytes(58)), "signature"),
     ("signature of zeros", lambda: by_parts(ES256, claims(), bytes(64)), "signature"),
 ]  # fmt: skip
 
