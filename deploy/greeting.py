@@ -35,12 +35,28 @@ def greeting(settings: Settings) -> str:
         "Try next, in another shell:",
         f"  {vfolder} config check",
         f"  curl -s{trust} {manager}/volumes -H {secret}",
+        *_console_hints(settings, vfolder),
         f"  {vfolder} demo",
         "",
         "Ctrl-C drains and stops everything.",
         "",
     ]
     return "\n".join(lines)
+
+
+def console_of(settings: Settings) -> str:
+    """Return the address of the console; empty where there is none."""
+    if settings.vfolder.access is None or not settings.vfolder.console.enabled:
+        return ""
+    found = next(one for one in listeners.of(settings) if one.process == "client")
+    return f"{(settings.vfolder.doors.client_url or found.url).rstrip('/')}/console"
+
+
+def _console_hints(settings: Settings, vfolder: str) -> list[str]:
+    """Return the command that signs a browser in."""
+    if not console_of(settings):
+        return []
+    return [f"  {vfolder} access user me --link  # signs a browser in to the console, once"]
 
 
 def _addresses(settings: Settings) -> list[str]:
@@ -53,6 +69,10 @@ def _addresses(settings: Settings) -> list[str]:
         url = f"{one.url}{path}"
         note = _NOTES[one.process].format(user=flower.user)
         shown.append(f"  {one.title:<14} {url:<38} {note}")
+    if console := console_of(settings):
+        shown.append(f"  {'console':<14} {console:<38} a link signs you in, see below")
+    else:
+        shown.append("  console        off; the table [vfolder.access] turns it on")
     if not flower.password:
         shown.append("  Flower         off; [vfolder.flower] password turns it on")
     return shown

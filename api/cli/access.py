@@ -1,5 +1,6 @@
 """The commands `vfolder access`: the first keys, and the chain of the audit log."""
 
+import secrets
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +30,14 @@ OPERATOR_NAME = "operator"
 _NOT_ON = "The configuration has no table [vfolder.access]; add it first."
 
 
+_LINK = click.option(
+    "--link", is_flag=True, help="Print a link that signs a browser in, once, in place of the key."
+)
+#: Without `--days` the key of a link ends after this: a sign-in is shorter.
+_LINK_DAYS = 1.0
+_VERIFIER_BYTES = 32
+
+
 @click.group()
 def access() -> None:
     """Operate the API for people, on a node that has its configuration."""
@@ -40,6 +49,7 @@ def access() -> None:
 @click.option("--name", default="first operator key", show_default=True, help="For lists of keys.")
 @click.option("--network", "networks", multiple=True, help="The key is for callers of it alone.")
 @click.option("--another", is_flag=True, help="Make one although there is one already.")
+@_LINK
 def init(
     file: Path | None,
     *,
@@ -47,6 +57,7 @@ def init(
     name: str,
     networks: tuple[str, ...],
     another: bool,
+    link: bool,
 ) -> None:
     """Make a key for an operator, and print it once.
 
@@ -56,10 +67,11 @@ def init(
     settings, table = _settings(file)
 
     def new(subjects: "SubjectStore") -> "tuple[ApiKey, str]":
-        return _new_operator_key(subjects, table, (name, days, networks), another=another)
+        lasts = days or (_LINK_DAYS if link else None)
+        return _new_operator_key(subjects, table, (name, lasts, networks), another=another)
 
     subject = _Subject(OPERATOR, "operator", OPERATOR_NAME, "vfolder access init")
-    _make_key(settings, table, subject, new)
+    _make_key(settings, table, subject, new, link=link)
 
 
 @access.command()
@@ -75,6 +87,7 @@ def init(
     help="What the key may do; everything that a user may without it. Repeat it.",
 )
 @click.option("--network", "networks", multiple=True, help="The key is for callers of it alone.")
+@_LINK
 def user(
     name: str,
     *,
@@ -83,6 +96,7 @@ def user(
     days: float | None,
     scopes: tuple[str, ...],
     networks: tuple[str, ...],
+    link: bool,
 ) -> None:
     """Make a key for a user called NAME, and print it once.
 
@@ -93,13 +107,14 @@ def user(
 
     settings, table = _settings(file)
     chosen = tuple(Scope(one) for one in scopes) or tuple(PERSON_SCOPES)
-    request = keys.KeyRequest(scopes=chosen, networks=networks or None, expires_in_days=days)
+    lasts = days or (_LINK_DAYS if link else None)
+    request = keys.KeyRequest(scopes=chosen, networks=networks or None, expires_in_days=lasts)
 
     def new(_: "SubjectStore") -> "tuple[ApiKey, str]":
         return keys.new_key(request, operator=False, table=table, now=time.time())
 
     subject = _Subject(user or uuid4(), "user", name, "vfolder access user")
-    _make_key(settings, table, subject, new)
+    _make_key(settings, table, subject, new, link=link)
     click.echo(f"{printable(name)} is {subject.word}.", err=True)
 
 
@@ -122,8 +137,10 @@ def _make_key(
     table: AccessTable,
     subject: _Subject,
     new: "Callable[[SubjectStore], tuple[ApiKey, str]]",
+    *,
+    link: bool,
 ) -> None:
-    """Make a key, and print it once."""
+    """Make a key, and print it once; or a link that signs a browser in with it, once."""
     try:
         with redirect_stdout(sys.stderr):  # logs: the key is all that goes to stdout
             subjects = _subjects(settings, table)
@@ -131,10 +148,33 @@ def _make_key(
             key, text = new(subjects)
             _note(settings, table, subject, key)
             subjects.add_key(subject.id, key, table, name=subject.name)
+            if link:
+                text = _one_time_link(settings, table, subject, key)
     except (StorageError, OSError) as error:
         raise click.ClickException(getattr(error, "detail", str(error))) from None
     click.echo(text)
+    if link:
+        click.echo("The link is valid once, for two minutes.", err=True)
+        return
     click.echo(f"This key is not shown again; it ends at {moment(key.expires_at)}.", err=True)
+
+
+def _one_time_link(settings: Settings, table: AccessTable, subject: _Subject, key: "ApiKey") -> str:
+    """Return the address of the console with a code that takes a sign-in of the key, once.
+
+    The code is in the fragment, which browsers send to no server.
+    """
+    from core.access import Caller, Subject  # noqa: PLC0415 - as above
+    from core.access.signins import SignIns, challenge_of  # noqa: PLC0415 - as above
+
+    verifier = secrets.token_urlsafe(_VERIFIER_BYTES)
+    holder = Subject(kind=subject.kind, id=subject.id, name=subject.name)
+    caller = Caller(subject=holder, credential=key.facts)
+    client = connect(settings, Database.LIVE)
+    code = SignIns(table, client).hand_over(caller, challenge_of(verifier))
+    door = settings.api.client
+    base = settings.vfolder.doors.client_url or f"{door.scheme}://{door.address.local}"
+    return f"{base.rstrip('/')}/console#code={code}.{verifier}"
 
 
 @access.group()

@@ -47,7 +47,7 @@ class SignInCookies:
         if not text:
             return None
         if request.method not in _SAFE_METHODS:
-            self._check(request)
+            self.check_sender(request)
         return text
 
     def set(self, response: Response, request: RequestContext, text: str, seconds: float) -> None:
@@ -121,7 +121,12 @@ class SignInCookies:
         )
 
     # -- Origins and schemes -----------------------------------------------------------------------
-    def _check(self, request: RequestContext) -> None:
+    def check_sender(self, request: RequestContext) -> None:
+        """Refuse a request that a page of others may have sent.
+
+        Raises:
+            AccessForbidden: it lacks the header, or an `Origin` of this service.
+        """
         if request.headers.get(HEADER) != "1":
             raise AccessForbidden(f"With a cookie, a change needs the header {HEADER}: 1.")
         origin = request.headers.get("Origin", "")

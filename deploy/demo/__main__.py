@@ -10,6 +10,7 @@ from core.errors import ConfigurationError
 from deploy.demo.node import demo_node
 from deploy.demo.show import DemoFailed, Show
 from deploy.demo.story import Story
+from deploy.greeting import console_of
 
 _INTERRUPTED = 130
 
@@ -21,6 +22,7 @@ def main() -> None:
     try:
         with demo_node(options.config, show) as node:
             Story(node, options.tree, show).run()
+            look = console_of(node.settings)
     except (DemoFailed, ConfigurationError, requests.RequestException) as error:
         show.fail(str(error))
         sys.exit(1)
@@ -28,6 +30,10 @@ def main() -> None:
         show.fail("interrupted")
         sys.exit(_INTERRUPTED)
     show.end()
+    if look:
+        show.say(f"To look at folders in a browser: {look}")
+    else:
+        show.say("To look at folders in a browser, turn on the console: see docs/console.md")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from msgspec import structs
 
 from api.doors.people.entries import query
 from api.doors.people.keys import parts_of_door, private, table_of_door
-from api.http import RequestContext, this_request
+from api.http import RequestContext, no_content, this_request
 from api.jobs import pointer
 from api.routes import PersonRequest, Resource, Route, RouteAnswer, current_door, parameters
 from api.routes.people_parts import PeopleParts
@@ -34,6 +34,7 @@ from core.access.credentials.oidc import (
 )
 from core.access.credentials.signins import PREFIX as SIGN_IN_PREFIX
 from core.errors import (
+    AccessForbidden,
     AccessUnavailable,
     InvalidParameters,
     NotFound,
@@ -191,6 +192,43 @@ def exchange_code(body: shapes.SignInCode) -> Response:
     PersonRequest(current_door().access, caller, ACTS["signin.manage"], {}).decide()
     made, text = parts.sign_ins.begin(caller, current.headers.get("User-Agent", ""))
     return private({"key": f"{SIGN_IN_PREFIX}{text}", "expires_at": moment(made.ends_at)})
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/signin/code",
+    Route(
+        takes=shapes.SignInCodeBody,
+        gives={204: RouteAnswer("Signed in.", headers=("Set-Cookie",))},
+        refuses=(
+            *(Unauthenticated, Throttled, AccessUnavailable),
+            *(AccessForbidden, InvalidParameters),
+        ),
+        parameters=(parameters.header("X-VFolder", "`1`: a page of this service sends it."),),
+        open_to_all=True,
+    ),
+)
+def sign_in_by_code(body: shapes.SignInCode) -> Response:
+    """Exchange the code of a one-time link for the cookie of a browser.
+
+    A code is valid once, for two minutes. Only a page of this service may send it: no other page
+    can sign a person in as someone else.
+    """
+    parts, current = parts_of_door(), this_request()
+    cookies = parts.credentials.cookies
+    cookies.check_sender(current)
+    cookies.check_scheme(current)
+
+    def taken() -> Caller | None:
+        return parts.sign_ins.taken(body.code, body.verifier)
+
+    caller = parts.credentials.caller_by_code(current, body.code, taken)
+    PersonRequest(current_door().access, caller, ACTS["signin.manage"], {}).decide()
+    made, text = parts.sign_ins.begin(caller, current.headers.get("User-Agent", ""))
+    response = no_content()
+    cookies.set(response, current, text, made.ends_at - time.time())
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _client(parts: PeopleParts, issuer: str) -> OidcClient:

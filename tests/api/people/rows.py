@@ -280,5 +280,6 @@ ROWS = (
 #: sign-in would count for the requests after it. Those of OpenID Connect need no credential.
 ELSEWHERE = {
     *("/v1/uploads/{upload_id}", "/v1/signin", "/v1/signin/methods", "/v1/signin/exchange"),
+    "/v1/signin/code",
     *("/v1/signin/oidc/{issuer}", "/v1/signin/oidc/{issuer}/callback"),
 }

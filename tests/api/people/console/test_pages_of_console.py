@@ -2,11 +2,14 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.api.people.console.conftest import PATIENCE_MS, Console
+from tests.support.node import ROOT
 
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
 expect.set_options(timeout=PATIENCE_MS)
@@ -32,6 +35,31 @@ def test_signing_in_by_key_and_out_again(console: Console) -> None:
     page.get_by_role("button", name=re.compile(str(person.id)[:8])).click()
     page.get_by_role("menuitem", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_one_time_link_signs_one_browser_in(console: Console) -> None:
+    command = [sys.executable, "-m", "api.cli", "access", "user", "ada", "--link"]
+    made = subprocess.run(
+        [*command, "--config", console.people.settings.origin],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    link = made.stdout.strip()
+    code, verifier = link.partition("#code=")[2].split(".")
+    door, path = console.people.door, "/v1/signin/code"
+    body = {"code": code, "verifier": verifier}
+    assert door.call("POST", path, body).status_code == 403, "a page of others sends no header"
+    console.expected.append("401")
+    page = console.open(None, f"/console{link.partition('/console')[2]}")
+    expect(page.get_by_text("No folders yet.")).to_be_visible()
+    assert code not in page.url
+    expect(page.get_by_role("button", name="ada")).to_be_visible()
+    again = console.open(None, f"/console{link.partition('/console')[2]}")
+    expect(again.get_by_text("This link was used before")).to_be_visible()
+    own = {"X-VFolder": "1", "Origin": door.url}
+    assert door.call("POST", path, body, headers=own).status_code == 401
 
 
 def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:

@@ -9,7 +9,7 @@ import { asProblem, type Problem } from "./lib/api";
 import { followJobs, forget } from "./lib/jobs";
 import { beginLive } from "./lib/live";
 import { followLinks, place } from "./lib/router";
-import { begin, me } from "./lib/session";
+import { begin, linkFailed, me, signInByLink } from "./lib/session";
 import { applyTaste } from "./lib/taste";
 import { Files } from "./people/files";
 import { followNotices } from "./people/notices";
@@ -62,6 +62,7 @@ function Page() {
 async function start(): Promise<void> {
   startProblem.value = null;
   try {
+    if (location.hash.startsWith("#code=")) await signInByLink().catch(() => (linkFailed.value = true));
     await begin();
   } catch (error) {
     startProblem.value = asProblem(error);

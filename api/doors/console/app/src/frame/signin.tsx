@@ -4,7 +4,7 @@ import { useEffect } from "preact/hooks";
 import { address, asProblem, get, type Problem } from "../lib/api";
 import { useLoad } from "../lib/load";
 import { place } from "../lib/router";
-import { endedBy, signIn } from "../lib/session";
+import { endedBy, linkFailed, signIn } from "../lib/session";
 import { t, type TextKey } from "../texts";
 import { Button, Field } from "../ui/controls";
 import { Icon } from "../ui/icon";
@@ -51,6 +51,7 @@ export function SignIn() {
       <div class="card">
         <h1><Icon name="folder" />vfolder</h1>
         {endedBy.value && <Notice kind="warn">{t("sign-in.ended")}</Notice>}
+        {linkFailed.value && <Notice kind="warn">{t("sign-in.link-used")}</Notice>}
         {refused && <Notice kind="warn">{t(refused)}</Notice>}
         {issuers.map((one) => (
           <a key={one.name} class="button main" href={address(one.url!, { to: location.pathname })}>{t("sign-in.with", { name: one.label ?? one.name ?? "" })}</a>

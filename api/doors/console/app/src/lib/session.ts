@@ -45,6 +45,17 @@ export async function signIn(key: string): Promise<void> {
   await begin();
 }
 
+/** Whether a one-time link was used before, or is too old. */
+export const linkFailed = signal(false);
+
+/** Take the sign-in of a one-time link, whose code is in the fragment of the address. */
+export async function signInByLink(): Promise<void> {
+  const [code = "", verifier = ""] = location.hash.replace(/^#code=/, "").split(".");
+  // The code is out of the address and the history before it is used.
+  history.replaceState(null, "", location.pathname + location.search);
+  await call("POST", "/v1/signin/code", { body: { code, verifier }, quiet: true });
+}
+
 export async function signOut(): Promise<void> {
   await remove("/v1/signin", { quiet: true });
   endedBy.value = null;
