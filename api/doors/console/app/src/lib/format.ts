@@ -7,8 +7,24 @@ const MINUTE = 60;
 const HOUR = 3600;
 const DAY = 86_400;
 
+/** A formatter for each language: making one costs more than a hundred uses. */
+function kept<F>(make: (language: string) => F): () => F {
+  const made = new Map<string, F>();
+  return () => {
+    const known = made.get(language.value) ?? make(language.value);
+    made.set(language.value, known);
+    return known;
+  };
+}
+const plain = kept((one) => new Intl.NumberFormat(one));
+const digitsOf = [0, 1, 2].map((digits) => kept((one) => new Intl.NumberFormat(one, { maximumFractionDigits: digits })));
+const relativeOf = kept((one) => new Intl.RelativeTimeFormat(one, { numeric: "auto" }));
+const dayOf = kept((one) => new Intl.DateTimeFormat(one, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }));
+const yearOf = kept((one) => new Intl.DateTimeFormat(one, { day: "numeric", month: "short", year: "numeric" }));
+const exactOf = kept((one) => new Intl.DateTimeFormat(one, { dateStyle: "medium", timeStyle: "long" }));
+
 export function number(value: number | null | undefined): string {
-  return value == null ? UNKNOWN : new Intl.NumberFormat(language.value).format(value);
+  return value == null ? UNKNOWN : plain().format(value);
 }
 
 /** A size in binary units: three digits at most. */
@@ -21,8 +37,7 @@ export function size(bytes: number | null | undefined): string {
     unit++;
   }
   const digits = unit === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  const text = new Intl.NumberFormat(language.value, { maximumFractionDigits: digits });
-  return `${text.format(value)} ${UNITS[unit]}`;
+  return `${digitsOf[digits]!().format(value)} ${UNITS[unit]}`;
 }
 
 export function exactBytes(bytes: number | null | undefined): string {
@@ -54,23 +69,16 @@ export function moment(at: string | null | undefined, now = Date.now()): string 
   if (!at) return UNKNOWN;
   const date = new Date(at);
   const seconds = (date.getTime() - now) / 1000;
-  const relative = new Intl.RelativeTimeFormat(language.value, { numeric: "auto" });
+  const relative = relativeOf();
   if (Math.abs(seconds) < MINUTE) return relative.format(Math.round(seconds), "second");
   if (Math.abs(seconds) < HOUR) return relative.format(Math.round(seconds / MINUTE), "minute");
   if (Math.abs(seconds) < DAY) return relative.format(Math.round(seconds / HOUR), "hour");
   const sameYear = date.getFullYear() === new Date(now).getFullYear();
-  return new Intl.DateTimeFormat(language.value, {
-    day: "numeric",
-    month: "short",
-    ...(sameYear ? { hour: "2-digit", minute: "2-digit" } : { year: "numeric" }),
-  }).format(date);
+  return (sameYear ? dayOf() : yearOf()).format(date);
 }
 
 /** A moment in full, with its zone. */
 export function exactMoment(at: string | null | undefined): string {
   if (!at) return UNKNOWN;
-  return new Intl.DateTimeFormat(language.value, {
-    dateStyle: "medium",
-    timeStyle: "long",
-  }).format(new Date(at));
+  return exactOf().format(new Date(at));
 }

@@ -32,13 +32,21 @@ export async function speak(to: Language): Promise<void> {
   document.documentElement.lang = to;
 }
 
+/** The formatters of the present language; making one costs more than many uses. */
+let made: { of: string; numbers: Intl.NumberFormat; plurals: Intl.PluralRules } | undefined;
+function formatters() {
+  if (made?.of !== language.value)
+    made = { of: language.value, numbers: new Intl.NumberFormat(language.value), plurals: new Intl.PluralRules(language.value) };
+  return made;
+}
+
 function filled(text: string, values: Values): string {
   const forms = "n" in values ? text.split("|") : [text];
-  const one = new Intl.PluralRules(language.value).select(Number(values.n)) === "one";
+  const one = formatters().plurals.select(Number(values.n)) === "one";
   const chosen = (one ? forms[0] : forms[forms.length - 1])!;
   return chosen.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === "number" ? new Intl.NumberFormat(language.value).format(value) : value;
+    return typeof value === "number" ? formatters().numbers.format(value) : value;
   });
 }

@@ -98,6 +98,8 @@ export function Grid<Row>(props: GridProps<Row>) {
 
   const first = Math.max(0, Math.floor(view.top / height) - BEFORE);
   const last = Math.min(rows.length, Math.ceil((view.top + view.height) / height) + BEFORE);
+  // Rows of the page are used again for others: that costs a third of making them.
+  const room = Math.ceil(view.height / height) + 2 * BEFORE + 1;
   const visible: number[] = [];
   if (activeIndex >= 0 && activeIndex < first) visible.push(activeIndex);
   for (let index = first; index < last; index++) visible.push(index);
@@ -191,7 +193,7 @@ export function Grid<Row>(props: GridProps<Row>) {
             const row = rows[index]!;
             const key = keys[index]!;
             return (
-              <GridRow key={key} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
+              <GridRow key={index < first || index >= last ? "active" : index % Math.max(1, room)} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
                 active={index === activeIndex} selected={selection?.keys.value.has(key)} detail={narrow ? props.detail : undefined}
                 text={props.text(row)} hasMenu={Boolean(props.menu)} leaving={props.isLeaving?.(row) ?? false}
                 onToggle={selection ? () => selection.toggle(key) : undefined}
