@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-HIYKQHXA.js";import"./chunk-M7S5PZEN.js";import"./chunk-4ON54REI.js";import"./chunk-4AB5FCUI.js";import"./chunk-L7Z6MPOY.js";import"./chunk-MJZGKI2V.js";import"./chunk-VOOUBNDE.js";import"./chunk-ANBYH7FL.js";import"./chunk-4NOPTJT4.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-LL5KM2LS.js";import"./chunk-VOOUBNDE.js";import"./chunk-ANBYH7FL.js";import"./chunk-4NOPTJT4.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-ENLUAEUA.js";import"./chunk-MJZGKI2V.js";import"./chunk-VOOUBNDE.js";import"./chunk-ANBYH7FL.js";import"./chunk-4NOPTJT4.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
