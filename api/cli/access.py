@@ -22,6 +22,7 @@ from core.settings import AccessTable, Settings, load
 
 if TYPE_CHECKING:  # loading it takes long, and a check of the log does not need it
     from backends.volumes.access.subjects import SubjectStore
+    from core.access import SubjectKind
     from core.access.credentials.keys import ApiKey
 
 #: The subject that holds the keys of operators who are no users.
@@ -123,7 +124,7 @@ class _Subject:
     """Who gets a key, and by which command."""
 
     id: UUID
-    kind: str
+    kind: "SubjectKind"
     name: str
     command: str
 
@@ -165,7 +166,7 @@ def _one_time_link(settings: Settings, table: AccessTable, subject: _Subject, ke
     The code is in the fragment, which browsers send to no server.
     """
     from core.access import Caller, Subject  # noqa: PLC0415 - as above
-    from core.access.signins import SignIns, challenge_of  # noqa: PLC0415 - as above
+    from core.access.credentials.signins import SignIns, challenge_of  # noqa: PLC0415 - as above
 
     verifier = secrets.token_urlsafe(_VERIFIER_BYTES)
     holder = Subject(kind=subject.kind, id=subject.id, name=subject.name)
