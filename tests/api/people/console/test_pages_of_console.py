@@ -93,6 +93,29 @@ def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:
     console.check(page)
 
 
+def test_a_job_is_watched_paused_and_cancelled_while_it_runs(console: Console) -> None:
+    source, target = console.folder(**{"big": "x" * 3_000_000}), console.folder()
+    people = console.people
+    body = {"to": f"local:{target.id}", "bytes_per_second": 100_000}
+    path = f"/v1/vfolders/local:{source.id}/transfer"
+    job = people.call(console.owner, "POST", path, body).json()
+    page = console.open(console.owner, f"/console/jobs/{job['id']}")
+    expect(page.locator(".state.busy")).to_have_text("Running")
+    console.check(page)
+    page.get_by_role("button", name="Pause job").click()
+    expect(page.locator(".bar .state")).to_have_text("Paused")
+    page.get_by_role("button", name="Resume job").click()
+    expect(page.locator(".bar .state")).to_have_text("Running")
+    page.get_by_role("button", name="Cancel job").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel job").click()
+    expect(page.locator(".bar .state")).to_have_text("Cancelled")
+    expect(page.get_by_role("button", name="Try again as a new job")).to_be_visible()
+    streams = page.evaluate(
+        "performance.getEntriesByType('resource').filter((e) => e.name.includes('/v1/events')).length"
+    )
+    assert streams <= 1, "one stream of news"
+
+
 def test_problems_say_what_to_do_and_keep_the_frame(console: Console) -> None:
     console.expected.append("503")
     page = console.open(None)

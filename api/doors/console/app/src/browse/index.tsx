@@ -165,7 +165,7 @@ function HereActs({ here }: { here: Here }) {
       <IconButton icon="refresh" label={t("refresh")} aria-busy={here.listing.pending.value} onClick={() => void here.listing.load()} />
       {may(here.folder, "rw") && (
         <>
-          <Button icon="new-folder" onClick={() => makeDirectory(here)}>{t("directory.new")}</Button>
+          <Button icon="new-folder" class="shrink" onClick={() => makeDirectory(here)}>{t("directory.new")}</Button>
           <Button kind="main" icon="upload" onClick={() => files.current?.click()}>{t("upload")}</Button>
           <IconButton icon="folder-up" label={t("upload.directory")} onClick={() => directories.current?.click()} />
           <input ref={files} type="file" multiple hidden tabIndex={-1} aria-label={t("upload")} data-upload="files" onChange={send} />

@@ -1,6 +1,6 @@
 /** Jobs of the person: one store for all pages, patched by id as news comes in. */
 import { computed, signal } from "@preact/signals";
-import { call, get, post } from "./api";
+import { call, get, post, repeatKey } from "./api";
 import { follow, isLive, LOST, type News } from "./live";
 import { me } from "./session";
 
@@ -101,6 +101,13 @@ export async function look(cursor: string | null = null, signal?: AbortSignal): 
 
 export async function cancel(job: Job): Promise<void> {
   learn([await post<Job>(`/v1/jobs/${job.id}/cancel`)]);
+}
+
+/** Pause, resume or repeat a job; the new job of a repetition is returned. */
+export async function steer(job: Job, act: "pause" | "resume" | "retry"): Promise<Job> {
+  const found = await post<Job>(`/v1/jobs/${job.id}/${act}`, act === "retry" ? {} : undefined, act === "retry" ? { headers: repeatKey() } : {});
+  learn([found]);
+  return found;
 }
 
 const FAST_MS = 1000;

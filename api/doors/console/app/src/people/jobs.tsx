@@ -3,13 +3,14 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { call, get } from "../lib/api";
 import { duration } from "../lib/format";
-import { cancel, jobs, learn, look, type Job } from "../lib/jobs";
+import { cancel, jobs, learn, look, steer, type Job } from "../lib/jobs";
 import { useLoad } from "../lib/load";
 import { BASE, go, path, place, setQuery } from "../lib/router";
 import { t, type TextKey } from "../texts";
 import { Button, Progress, State, Time } from "../ui/controls";
 import { ask } from "../ui/dialog";
 import { Grid, type Column } from "../ui/grid";
+import { Icon } from "../ui/icon";
 import { Empty, Notice, Part } from "../ui/parts";
 import { toastProblem } from "../ui/toast";
 
@@ -124,6 +125,19 @@ function OneJob({ id }: { id: string }) {
               <h1>{verbOf(found)}</h1>
               <JobState job={found} />
               <div class="space" />
+              {(found.state === "queued" || found.state === "running") && (
+                <Button icon={found.paused ? "play" : "pause"} onClick={() => void steer(found, found.paused ? "resume" : "pause").catch((error) => toastProblem(error))}>
+                  {t(found.paused ? "job.resume" : "job.pause")}
+                </Button>
+              )}
+              {(found.state === "failed" || found.state === "partial" || found.state === "cancelled") && (
+                <Button icon="refresh" onClick={() => void steer(found, "retry").then((again) => go(path(["jobs", again.id])), (error) => toastProblem(error))}>
+                  {t("job.retry")}
+                </Button>
+              )}
+              {(found.state === "failed" || found.state === "partial") && (found.progress?.errors ?? 0) > 0 && (
+                <a class="button" href={`/v1/jobs/${found.id}/report?format=csv`} download><Icon name="download" /><span>{t("job.report")}</span></a>
+              )}
               {!found.done && (
                 <Button icon="close" disabled={!found.cancellable || found.cancel_requested} onClick={() => void stop(found)}>
                   {t(found.cancel_requested ? "job.cancelling" : "job.cancel")}

@@ -42,7 +42,7 @@ export function Usage() {
               { key: "name", title: t("column.name"), width: "minmax(0, 1fr)", cell: (row) => <Name text={titleOf(row)} /> },
               { key: "used", title: t("column.used"), width: "120px", end: true, cell: (row) => row.usage.used_bytes === null ? <span class="muted">{t("usage.unknown")}</span> : <Size bytes={row.usage.used_bytes} /> },
               { key: "entries", title: t("job.items"), width: "110px", end: true, from: 640, cell: (row) => (row.usage.entries === null ? "–" : t("count", { n: row.usage.entries })) },
-              { key: "as-of", title: t("usage.counted"), width: "140px", from: 760, cell: (row) => <Time at={row.usage.as_of} /> },
+              { key: "as-of", title: t("usage.counted.at"), width: "140px", from: 760, cell: (row) => <Time at={row.usage.as_of} /> },
             ]}
             detail={(row) => <Size bytes={row.usage.used_bytes} />}
             menu={(row) => [{ label: t("usage.count"), icon: "refresh", run: () => void count(row) }]} />

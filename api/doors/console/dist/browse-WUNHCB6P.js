@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-45OVGOSO.js";import"./chunk-M7S5PZEN.js";import"./chunk-ZT4EH2HE.js";import"./chunk-3RENE6HO.js";import"./chunk-MDVOTQGE.js";import"./chunk-JEIVZL2M.js";import"./chunk-L4HJY3WP.js";import"./chunk-2U2VHVZY.js";import"./chunk-QPHL2X2O.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

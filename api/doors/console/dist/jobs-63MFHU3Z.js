@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-VE4RD3HO.js";import"./chunk-L4HJY3WP.js";import"./chunk-2U2VHVZY.js";import"./chunk-QPHL2X2O.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-KHCSXXGG.js";import"./chunk-JEIVZL2M.js";import"./chunk-L4HJY3WP.js";import"./chunk-2U2VHVZY.js";import"./chunk-QPHL2X2O.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
