@@ -21,6 +21,7 @@ const LOCK = "vfolder-live";
 /** Silence after which the page says that news is missing (milliseconds). */
 const STALE_MS = 40_000;
 const RETRY_MS = 2000;
+const RETRY_MAX_MS = 60_000;
 
 const listeners = new Map<string, Set<(news: News) => void>>();
 const topics = signal<ReadonlySet<string>>(new Set());
@@ -64,6 +65,7 @@ export function follow(topic: string, tell: (news: News) => void): () => void {
 let source: EventSource | null = null;
 let lastEvent = "";
 let again: ReturnType<typeof setTimeout> | undefined;
+let pause = RETRY_MS;
 
 function open(): void {
   close();
@@ -71,11 +73,15 @@ function open(): void {
   const query = new URLSearchParams({ topics: wanted.value });
   if (lastEvent) query.set("last_event_id", lastEvent);
   source = new EventSource(`/v1/events?${query}`);
-  source.onopen = () => publish({ live: true });
+  source.onopen = () => {
+    pause = RETRY_MS;
+    publish({ live: true });
+  };
   source.onerror = () => {
     publish({ live: false });
     if (source?.readyState !== EventSource.CLOSED) return;
-    again = setTimeout(open, RETRY_MS);
+    again = setTimeout(open, pause);
+    pause = Math.min(RETRY_MAX_MS, pause * 2);
   };
   // A reader that fell behind has to look by itself.
   source.addEventListener("lost", () => {
