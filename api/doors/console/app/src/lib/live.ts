@@ -25,17 +25,32 @@ const RETRY_MAX_MS = 60_000;
 
 const listeners = new Map<string, Set<(news: News) => void>>();
 const topics = signal<ReadonlySet<string>>(new Set());
-const wanted = computed(() => [...topics.value].sort().join(","));
+/** Topics of other tabs: the one that holds the stream asks for them, too. */
+const ofOthers = signal<ReadonlySet<string>>(new Set());
+const wanted = computed(() => [...new Set([...topics.value, ...ofOthers.value])].sort().join(","));
 /** Whether a stream of this browser is open. */
 export const isLive = signal(false);
 /** Since when there is no news though there should be (milliseconds); null while all is well. */
 export const brokenSince = signal<number | null>(null);
 
 const channel = "BroadcastChannel" in self ? new BroadcastChannel(LOCK) : null;
-channel?.addEventListener("message", (event: MessageEvent<{ news?: News; live?: boolean }>) => {
+channel?.addEventListener("message", (event: MessageEvent<Message>) => {
+  if (event.data.topics) meet(event.data.topics);
   if (event.data.news) hear(event.data.news);
   if (event.data.live !== undefined) mark(event.data.live);
 });
+
+interface Message {
+  news?: News;
+  live?: boolean;
+  /** What another tab follows; it wants to know whether a stream is open. */
+  topics?: string[];
+}
+
+function meet(others: string[]): void {
+  if (others.some((one) => !ofOthers.value.has(one))) ofOthers.value = new Set([...ofOthers.value, ...others]);
+  if (source) channel?.postMessage({ live: isLive.value });
+}
 
 function hear(news: News): void {
   listeners.get(news.topic)?.forEach((tell) => tell(news));
@@ -101,7 +116,7 @@ function close(): void {
   source = null;
 }
 
-function publish(message: { news?: News; live?: boolean }): void {
+function publish(message: Message): void {
   channel?.postMessage(message);
   if (message.news) hear(message.news);
   if (message.live !== undefined) mark(message.live);
@@ -116,6 +131,9 @@ setInterval(() => {
 /** Hold the stream while a person is signed in; called once. */
 export function beginLive(): void {
   let release: (() => void) | undefined;
+  effect(() => {
+    if (me.value && topics.value.size) channel?.postMessage({ topics: [...topics.value] });
+  });
   const lead = () => {
     const stop = effect(() => {
       if (wanted.value) open();
