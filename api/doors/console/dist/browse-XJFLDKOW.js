@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-3ODC7JKL.js";import"./chunk-M7S5PZEN.js";import"./chunk-ASLEP7ZC.js";import"./chunk-6FFH4RXP.js";import"./chunk-ZE26VWSQ.js";import"./chunk-IEQFXBPU.js";import"./chunk-2LUNM5W7.js";import"./chunk-XQBW7LDQ.js";import"./chunk-OAMKLHKT.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-JUB6AZI2.js";import"./chunk-IEQFXBPU.js";import"./chunk-2LUNM5W7.js";import"./chunk-XQBW7LDQ.js";import"./chunk-OAMKLHKT.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
