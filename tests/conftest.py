@@ -25,6 +25,9 @@ from tests.support.valkey import Valkey, running_valkey
 #: The suite is imported by `tests/contract`; its assertions tell what differs, too.
 pytest.register_assert_rewrite("contract")
 
+#: No test reads or writes the keyring of the person that runs it.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
+
 _PROGRAMS = {
     "xfs": "mkfs.xfs",
     "btrfs": "mkfs.btrfs",

@@ -1,7 +1,9 @@
 """Contexts: a file that only its owner reads, and an environment that wins as a pair."""
 
+import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,59 @@ def test_the_environment_wins_as_a_pair(tmp_path: Path) -> None:
         current_context(environ=environ | {"VFOLDER_KEY_FILE": str(key_file)})
     with pytest.raises(ContextError, match="other-name"):
         current_context(environ=environ | {"VFOLDER_CONTEXT": "other-name"})
+
+
+# -- The keyring -----------------------------------------------------------------------------------
+@pytest.fixture
+def keyring_file(tmp_path: Path) -> Iterator[Path]:
+    """A keyring that keeps its texts in a file, as a plugin of `keyring`."""
+    keyring = pytest.importorskip("keyring")
+    path = tmp_path / "keyring.json"
+
+    class FileKeyring(keyring.backend.KeyringBackend):  # type: ignore[misc, name-defined] # an extra
+        priority = 1
+
+        def known(self) -> dict[str, str]:
+            return dict(json.loads(path.read_text())) if path.exists() else {}
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return self.known().get(f"{service} {username}")
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            path.write_text(json.dumps(self.known() | {f"{service} {username}": password}))
+
+        def delete_password(self, service: str, username: str) -> None:
+            known = self.known()
+            if known.pop(f"{service} {username}", None) is None:
+                raise keyring.errors.PasswordDeleteError("There is none.")
+            path.write_text(json.dumps(known))
+
+    before = keyring.get_keyring()
+    keyring.set_keyring(FileKeyring())
+    yield path
+    keyring.set_keyring(before)
+
+
+def test_a_key_is_in_the_keyring_alone(tmp_path: Path, keyring_file: Path) -> None:
+    path = tmp_path / "contexts.toml"
+    kept = Contexts(path).add(Context("work", "https://a.example", "vfk_secret"))
+    assert kept.in_keyring
+    assert "vfk_secret" not in path.read_text()
+    assert Contexts(path).get().key == "vfk_secret"
+    Contexts(path).add(Context("work", "https://a.example", "vfk_plain"), keyring=False)
+    assert Contexts(path).get().key == "vfk_plain"
+    assert "work" not in keyring_file.read_text(), "the former key is gone"
+    Contexts(path).add(Context("work", "https://a.example", "vfk_secret"))
+    Contexts(path).remove("work")
+    assert "work" not in keyring_file.read_text()
+
+
+def test_a_keyring_that_lost_a_key_is_named(tmp_path: Path, keyring_file: Path) -> None:
+    path = tmp_path / "contexts.toml"
+    Contexts(path).add(Context("work", "https://a.example", "vfk_secret"))
+    keyring_file.unlink()
+    with pytest.raises(ContextError, match="keyring has no key of work"):
+        Contexts(path).get()
+    Contexts(path).use("work")
+    Contexts(path).remove("work")
+    assert Contexts(path).known == {}

@@ -29,6 +29,7 @@ _COLUMNS = ("current", "name", "url")
     help="The certificate of the authority, where this system does not trust it.",
 )
 @click.option("--plain-http", is_flag=True, help="Send the key without encryption.")
+@click.option("--no-keyring", is_flag=True, help="Keep the key in the file of contexts.")
 @output_options
 def login(
     *,
@@ -39,6 +40,7 @@ def login(
     issuer: str | None,
     ca: str | None,
     plain_http: bool,
+    no_keyring: bool,
     output: Output,
 ) -> None:
     """Sign in at URL with an API key or a token, and keep it for the other commands.
@@ -46,7 +48,8 @@ def login(
     With --oidc a browser signs in, here or on another machine, and its code is pasted here. Such a
     sign-in ends after some hours.
 
-    The key is never an argument: other users of this machine see those. It is kept in
+    The key is never an argument: other users of this machine see those. It is kept in the keyring
+    of the system, where Python's `keyring` is installed and finds one; else in
     ~/.config/vfolder/contexts.toml, which only you can read.
     """
     from vfolder_client import Client, Context, Contexts, check_key, check_url  # noqa: PLC0415 - see above
@@ -61,7 +64,7 @@ def login(
         context = Context(name or urlsplit(url).hostname or "default", url, key, ca)
         with Client.of(context) as client:
             me = client.me()
-        contexts.add(context)
+        contexts.add(context, keyring=not no_keyring)
     if output.is_data:
         output.data({"context": context.name, "url": context.url, "me": me})
         return
