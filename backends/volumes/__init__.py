@@ -1,6 +1,13 @@
 """The volumes of this node: backends, proofs and bounded operations. Knows no HTTP."""
 
-from backends.volumes import entry_trash, operations, quota_views, remote, scope_records
+from backends.volumes import (
+    entry_trash,
+    operations,
+    quota_views,
+    remote,
+    scope_records,
+    snapshot_content,
+)
 from backends.volumes.identity import MarkerIdentity
 from backends.volumes.mounts import Mounts, MountState, close_inherited
 from backends.volumes.node_calls import CONTENT_TYPE, PATH, NodeCalls
@@ -32,4 +39,5 @@ __all__ = [
     "raised",
     "remote",
     "scope_records",
+    "snapshot_content",
 ]

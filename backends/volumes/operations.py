@@ -30,7 +30,7 @@ from backends.quota import quick_usage
 from backends.retention import snapshots, trash
 from backends.transfer.xcp import exported
 from backends.uploads import staging
-from backends.volumes import entry_trash, quota_views, scope_records
+from backends.volumes import entry_trash, quota_views, scope_records, snapshot_content
 from backends.volumes.wrappers import skilled
 from core.errors import (
     EntryExists,
@@ -270,6 +270,7 @@ ON_VOLUME = _named(
     quota_views.follow_total,
     entries.remove_entries,
     snapshots.supported,
+    snapshot_content.list_snapshot,
     trash.kept,
     trash.needed,
     trash.restorable,

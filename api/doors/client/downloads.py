@@ -35,6 +35,7 @@ from backends.archives import FORMATS, ZIP, ArchiveFormat, plan
 from backends.base import Backend
 from backends.entries import HasObjects, object_tree
 from backends.fs import descriptors, paths
+from backends.volumes import snapshot_content
 from core.access import ArchiveTicket, DownloadTicket, TicketError
 from core.errors import EntryNotFound, Forbidden, InvalidParameters, PathEscape, StorageError
 from core.names import VFolderId, VFolderPath
@@ -54,6 +55,8 @@ class DownloadSource:
     vfolder: VFolderId
     root: Path | None = None
     below: VFolderPath = _TOP
+    #: The name of a snapshot of the vfolder, to read that.
+    snapshot: str = ""
     #: The budget that the streams of the volume share; a configured root is on no volume.
     budget: Budget | None = None
 
@@ -71,13 +74,16 @@ class DownloadSource:
         """Open the top directory; no path leads out of it.
 
         Raises:
-            VFolderNotFound, EntryNotFound: it does not exist.
+            VFolderNotFound, SnapshotNotFound, EntryNotFound: it does not exist.
         """
         with ExitStack() as outer:
-            if self.root is None:
-                above = outer.enter_context(self.backend.open_vfolder(self.vfolder))
-            else:
+            if self.root is not None:
                 above = outer.enter_context(descriptors.opened(str(self.root)))
+            elif self.snapshot:
+                kept = snapshot_content.opened(self.backend, self.vfolder, self.snapshot)
+                above = outer.enter_context(kept)
+            else:
+                above = outer.enter_context(self.backend.open_vfolder(self.vfolder))
             if self.root is None and self.below.is_root:
                 yield above
                 return
@@ -281,7 +287,8 @@ def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
     file = _open(wanted)
     if file is None:
         return None
-    if door.settings.vfolder.doors.handoff_header and wanted.source.root is None:
+    of_vfolder = wanted.source.root is None and not wanted.source.snapshot
+    if door.settings.vfolder.doors.handoff_header and of_vfolder:
         return _passed_to_proxy(door, wanted.volume, wanted.path, file)
     return files.answer(file, no_cache=wanted.no_cache)
 

@@ -1,31 +1,55 @@
 """Routes of the snapshots of a vfolder. The storage system keeps them; jobs do the work."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Response
 
+from api.doors.client import downloads, tickets
 from api.doors.people import places
+from api.doors.people.content import CONTENT
 from api.doors.people.copies import ACCEPTED, SUBMITTED, submitted
-from api.doors.people.entries import query
+from api.doors.people.documents import entry_document
+from api.doors.people.entries import PAGE_DEFAULT, PAGE_MAX, limit_of, path_of, query
 from api.http import answer
 from api.routes import (
     PeopleResource,
     PersonRequest,
     Route,
     RouteAnswer,
+    current_door,
     job_answers,
     needs,
+    parameters,
 )
 from api.schemas import people_jobs as shapes
+from api.schemas.people import EntryRows
+from backends.archives import ZIP
 from backends.retention import SnapshotExists, SnapshotNotFound, check_name
+from backends.volumes import snapshot_content
 from core.access import records
-from core.errors import KeyReused, Locked, Unsupported, VFolderExists
+from core.errors import (
+    EntryNotFound,
+    EntryRefused,
+    KeyReused,
+    Locked,
+    PathEscape,
+    Unsupported,
+    VFolderExists,
+)
 from core.jobs import State
 
 blueprint = PeopleResource("snapshots", __name__, description="Snapshots of a vfolder.")
 
 #: A list waits for its job for so long (seconds): one call of the storage system.
 LIST_SECONDS = 10.0
+_BROWSED = (Unsupported, SnapshotNotFound, EntryNotFound, EntryRefused, PathEscape)
+_PATH = parameters.in_query("path", "The path in the snapshot; its root when absent.")
+_LIMIT = parameters.in_query(
+    "limit", "The most entries of the page.", type="integer", minimum=1, maximum=PAGE_MAX
+)
+_CURSOR = parameters.in_query("cursor", "`next` of the page before.")
+_CONTENT_PARAMETERS = tuple(one for one in CONTENT.parameters if one.name != "tail")
 _ONE = "/v1/vfolders/<vfolder_id>/snapshots/<snapshot_name>"
 
 
@@ -75,6 +99,55 @@ def create_snapshot(body: shapes.SnapshotOrder, asked: PersonRequest) -> Respons
     check_name(body.name)
     more = {"name": body.name, "keep_seconds": body.keep_seconds}
     return submitted(asked, _request(asked, "create", **more))
+
+
+@blueprint.operation(
+    "GET",
+    f"{_ONE}/entries",
+    Route(
+        gives={200: RouteAnswer("One page.", EntryRows)},
+        parameters=(_PATH, _LIMIT, _CURSOR),
+        refuses=_BROWSED,
+    ),
+)
+@needs("snapshots.read")
+def list_snapshot_entries(asked: PersonRequest) -> Response:
+    """List a directory of a snapshot in the order of names, page by page."""
+    given = query(("path", "limit", "cursor"))
+    path, limit = path_of(given), limit_of(given, PAGE_DEFAULT, PAGE_MAX)
+    place = asked.vfolder
+    page = current_door().volume_access.on_volume(
+        place.volume,
+        snapshot_content.list_snapshot,
+        place.vfolder,
+        _name(asked),
+        path,
+        limit=limit,
+        after=given.get("cursor"),
+    )
+    response = answer({"entries": [entry_document(one) for one in page.items], "next": page.next})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.operation(
+    "GET",
+    f"{_ONE}/content",
+    replace(CONTENT, parameters=_CONTENT_PARAMETERS, refuses=_BROWSED),
+)
+@needs("snapshots.read")
+def get_snapshot_content(asked: PersonRequest) -> Response:
+    """Send a file of a snapshot, or with `format` a directory as an archive; see `…/content`."""
+    given = query(("path", "format"))
+    name, path, form = _name(asked), path_of(given), downloads.requested_format(given)
+    place, door = asked.vfolder, current_door()
+    if not door.volume_access.is_here(place.volume):
+        raise tickets.OnOtherNode(door.volume_access.node_of(place.volume).client_url)
+    source = replace(downloads.source_of(place.volume, place.vfolder), snapshot=name)
+    wanted = downloads.WantedFile(
+        place.volume, source, path, or_directory=form is not None, no_cache=True
+    )
+    return asked.keep_deciding(downloads.entry_answer(wanted, form or ZIP))
 
 
 @blueprint.operation(

@@ -239,6 +239,8 @@ ROWS = (
     Row("POST", "/v1/vfolders/{vfolder}/usage", "ro", (202,)),
     # The volume has no snapshots: a permitted request learns that.
     Row("GET", "/v1/vfolders/{vfolder}/snapshots", "ro", (400,)),
+    Row("GET", "/v1/vfolders/{vfolder}/snapshots/absent/entries", "ro", (400,)),
+    Row("GET", "/v1/vfolders/{vfolder}/snapshots/absent/content?path=a", "ro", (400,)),
     Row(
         "POST",
         "/v1/vfolders/{vfolder}/snapshots",

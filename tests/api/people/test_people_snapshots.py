@@ -1,6 +1,7 @@
 """Snapshots of people on a real btrfs: who may what, and a restore to a new vfolder."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,20 @@ def test_from_a_snapshot_to_a_new_vfolder(kept: People) -> None:
     seen = kept.call(guest, "GET", f"{base}/snapshots")
     assert [one["name"] for one in seen.json()["snapshots"]] == ["s"], seen.text
     assert kept.call(owner, "POST", f"{base}/directories", {"paths": ["new"]}).status_code == 201
+    own_id = VFolderId.parse(f"{owner.word}/{made['id']}")
+    (Path(kept.settings.volume[VOLUME].path) / own_id.directory / "late").write_text("x")
+    then, now = f"{base}/snapshots/s", base
+    for path, names in ((then, ["old"]), (now, ["late", "new", "old"])):
+        rows = kept.call(guest, "GET", f"{path}/entries").json()["entries"]
+        assert [row["name"] for row in rows] == names
+    assert kept.call(guest, "GET", f"{now}/content?path=late").content == b"x"
+    assert kept.call(guest, "GET", f"{then}/content?path=late").status_code == 404
+    assert kept.call(guest, "GET", f"{then}/content?path=&format=tar").status_code == 200
+    for wrong, status in (("x/entries", 404), ("..%2Fs/entries", 404), ("s/entries?path=..", 400)):
+        answer = kept.call(guest, "GET", f"{base}/snapshots/{wrong}")
+        assert answer.status_code == status, answer.text
+    stranger = kept.person()
+    assert kept.call(stranger, "GET", f"{then}/entries").status_code == 404
     wanted = {"name": "as it was"}
     back = kept.call(guest, "POST", f"{base}/snapshots/s/restore", wanted)
     assert back.status_code == 202, back.text
