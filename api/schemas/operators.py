@@ -6,9 +6,11 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
+from api.schemas.credentials import KeyDocument
 from api.schemas.fields import Note, Truth, encodable
 from api.schemas.people import PersonBody
 from core.jobs import PRIORITY_FIRST, PRIORITY_LAST
+from core.names import SCOPE_PATTERN
 
 #: The longest reason of an act (characters).
 REASON_MAX = 500
@@ -62,6 +64,7 @@ class UserDocument(ma.Schema):
     id = fields.String()
     name = fields.String(allow_none=True)
     blocked = fields.Boolean()
+    keys = fields.List(fields.Nested(KeyDocument), metadata={"description": "The newest first."})
 
 
 class BrokenGlass(ma.Schema):
@@ -126,6 +129,7 @@ class RescanOrderBody(PersonBody):
     scope = fields.String(
         load_default=None,
         allow_none=True,
+        validate=validate.Regexp(SCOPE_PATTERN),
         metadata={"description": "Only this quota scope; null is all of the volume."},
     )
     repair = Truth(
@@ -360,3 +364,28 @@ class PublishedEvents(ma.Schema):
 
     events = fields.List(fields.Dict(keys=fields.String()))
     unpublished = fields.Integer()
+
+
+class QuotaAlert(ma.Schema):
+    """A quota scope or vfolder near or over its limit; null is unknown."""
+
+    volume = fields.String(allow_none=True, metadata={"description": "Null: over all volumes."})
+    scope_id = fields.String(
+        allow_none=True, metadata={"description": "Of the user or group; null: of no scope."}
+    )
+    vfolder = fields.String(
+        allow_none=True, metadata={"description": "Of a limit of its own; null: of the scope."}
+    )
+    percent = fields.Integer(metadata={"description": "The threshold that was reached."})
+    used_bytes = _count()
+    limit_bytes = _count()
+    as_of = fields.String(allow_none=True)
+    enforced = fields.String(allow_none=True)
+
+
+class QuotaAlerts(ma.Schema):
+    """What is near or over its limit, the fullest first."""
+
+    alerts = fields.List(fields.Nested(QuotaAlert))
+    total = fields.Integer()
+    complete = fields.Boolean()

@@ -259,8 +259,8 @@ _OPERATORS = (
         "change the members of a group that is kept here",
         Need(role="scope", scopes=frozenset({SHARE}), operator=Scope.ADMIN_WRITE),
     ),
-    _server("users.read", "look at a user", Scope.ADMIN_READ),
-    _server("users.manage", "block and unblock users", Scope.ADMIN_WRITE),
+    _server("users.read", "look at a user and its keys", Scope.ADMIN_READ),
+    _server("users.manage", "block and unblock users, revoke their keys", Scope.ADMIN_WRITE),
     _server("audit.read", "look at all audit lines", Scope.ADMIN_READ),
     _server(
         "settings.read", "look at settings, orphans, series and the overview", Scope.ADMIN_READ

@@ -2,7 +2,7 @@
 
 from core.quota.ledger import Account, Balance, QuotaLedger, Reservation, Total
 from core.quota.notices import Notice, NoticeStore
-from core.quota.thresholds import Thresholds, scopes_at_thresholds
+from core.quota.thresholds import Thresholds, accounts_at_thresholds, scopes_at_thresholds
 from core.quota.totals import TotalLimits
 from core.quota.usage import HiddenUsage, HiddenUsageStore, LastUsageStore
 
@@ -19,5 +19,6 @@ __all__ = [
     "Thresholds",
     "Total",
     "TotalLimits",
+    "accounts_at_thresholds",
     "scopes_at_thresholds",
 ]

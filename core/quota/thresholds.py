@@ -122,9 +122,15 @@ class Thresholds:
 
 def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:
     """Return the number of a volume's scopes at each threshold, and not at a higher one."""
-    found = cast("dict[str, str]", client.hgetall(_key(volume)))
+    found = accounts_at_thresholds(client, volume)
     levels = [reached for account, reached in found.items() if "/" not in account]
-    return {percent: levels.count(str(percent)) for percent in PERCENTS}
+    return {percent: levels.count(percent) for percent in PERCENTS}
+
+
+def accounts_at_thresholds(client: "redis.Redis", volume: str) -> dict[str, int]:
+    """Return the highest threshold that each account of a volume has reached (percent)."""
+    found = cast("dict[str, str]", client.hgetall(_key(volume)))
+    return {account: int(reached) for account, reached in found.items()}
 
 
 def _key(volume: str) -> str:

@@ -160,7 +160,11 @@ def _of_jobs(failures: dict[str, int]) -> Iterator[Attention]:
 def _of_scopes(full: dict[str, int]) -> Iterator[Attention]:
     for volume, count in sorted(full.items()):
         if count:
-            text = f"{counted(count, 'quota scope')} of volume {volume} hold 90 % of the limit."
+            verb = "is" if count == 1 else "are"
+            text = (
+                f"{counted(count, 'quota scope')} of volume {volume} {verb} at 90 % of the limit "
+                "or more."
+            )
             yield Attention("warn", "quota-near", f"quota:{volume}", text, None, {"scopes": count})
 
 

@@ -7,11 +7,14 @@ from uuid import UUID
 from flask import Response
 from msgspec import structs
 
+from api.doors.people import keys
+from api.http import no_content
 from api.routes import PeopleResource, PersonRequest, Route, RouteAnswer, current_door, needs
 from api.routes.operating import no_query, no_store
 from api.schemas import operators as shapes
-from backends.volumes.access.subjects import SubjectStore
+from backends.volumes.access.subjects import SubjectStore, keys_of
 from core.access import Grant, SubjectRecord, VFolderRecord
+from core.access.credentials.keys import ApiKey
 from core.errors import Conflict, Defect, NoSpace, NotFound, QuotaExceeded
 from core.names import moment
 
@@ -36,7 +39,7 @@ class UserNotFound(NotFound):
 @blueprint.operation("GET", "/v1/users/<user_id>", Route(gives=_USER, refuses=(UserNotFound,)))
 @needs("users.read")
 def get_user(asked: PersonRequest) -> Response:
-    """Return what is known here of a user: name, blocked or not. Any id may be one of a user."""
+    """Return what is known here of a user: name, keys, blocked or not. Any id may be a user's."""
     no_query()
     user = _id_of(asked)
     return _answer(_subjects().read(user) or SubjectRecord(kind="user", id=user))
@@ -71,6 +74,29 @@ def unblock_user(body: shapes.GivenReason, asked: PersonRequest) -> Response:
     user = _id_of(asked)
     asked.note(target=f"user:{user}", reason=body.reason or None, after="unblocked")
     return _answer(_changed(user, blocked=False))
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/users/<user_id>/keys/<key_id>/revoke",
+    Route(
+        takes=shapes.ReasonBody,
+        gives={204: RouteAnswer("Revoked.")},
+        refuses=(UserNotFound, keys.KeyNotFound, *_WRITES),
+    ),
+)
+@needs("users.manage", noted=True)
+def revoke_key_of_user(body: shapes.GivenReason, asked: PersonRequest) -> Response:
+    """Revoke a key of a user, with the sign-ins that it made. It cannot be taken back."""
+    user, key_id, now = _id_of(asked), asked.path["key_id"], time.time()
+    asked.note(target=f"user:{user}", reason=body.reason, after={"revoked_key": key_id})
+
+    def revoked(key: ApiKey) -> ApiKey:
+        return key if key.revoked_at is not None else structs.replace(key, revoked_at=now)
+
+    if _subjects().change_key(user, key_id, revoked) is None:
+        raise keys.KeyNotFound("The user has no such key.")
+    return no_content()
 
 
 @blueprint.operation(
@@ -127,8 +153,15 @@ def _changed(user: UUID, *, blocked: bool) -> SubjectRecord:
 
 
 def _answer(record: SubjectRecord) -> Response:
-    name = record.name or None
-    return no_store({"id": str(record.id), "name": name, "blocked": record.blocked})
+    held = sorted(keys_of(record), key=lambda key: key.created_at, reverse=True)
+    return no_store(
+        {
+            "id": str(record.id),
+            "name": record.name or None,
+            "blocked": record.blocked,
+            "keys": [keys.key_document(key) for key in held],
+        }
+    )
 
 
 def _id_of(asked: PersonRequest) -> UUID:

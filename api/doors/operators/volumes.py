@@ -161,6 +161,7 @@ def rescan_volume(body: shapes.RescanOrder, asked: PersonRequest) -> Response:
     With `repair` what can be repaired is repaired. What is not understood is never touched.
     """
     volume = asked.path["volume"]
+    current_door().volume_access.check_known(volume)
     asked.note(
         target=f"volume:{volume}",
         reason=body.reason or None,

@@ -35,7 +35,7 @@ from api.doors.people import (
     visits,
 )
 
-__all__ = ["openapi"]
+__all__ = ["keys", "openapi"]
 
 
 def install(where: Api | Flask) -> None:

@@ -44,7 +44,7 @@ def list_keys(asked: PersonRequest) -> Response:
     record = parts_of_door().subjects.read(_user(asked))
     found = [] if record is None else keys_of(record)
     found.sort(key=lambda key: key.created_at, reverse=True)
-    return private({"keys": [_document(key) for key in found]})
+    return private({"keys": [key_document(key) for key in found]})
 
 
 @blueprint.operation(
@@ -78,7 +78,7 @@ def make_key(body: shapes.NewKey, asked: PersonRequest) -> Response:
         )
         api_keys.check_not_more(key, asked.caller.credential, made_by)
     parts_of_door().subjects.add_key(_user(asked), key, table, name=asked.caller.subject.name)
-    return private({**_document(key), "key": text}, 201)
+    return private({**key_document(key), "key": text}, 201)
 
 
 @blueprint.operation(
@@ -94,7 +94,7 @@ def make_key(body: shapes.NewKey, asked: PersonRequest) -> Response:
 def rename_key(body: shapes.KeyChange, asked: PersonRequest) -> Response:
     """Rename a key."""
     name = api_keys.checked_name(body.name)
-    return private(_document(_changed(asked, lambda key: structs.replace(key, name=name))))
+    return private(key_document(_changed(asked, lambda key: structs.replace(key, name=name))))
 
 
 @blueprint.operation(
@@ -143,7 +143,7 @@ def rotate_key(body: shapes.KeyRotation, asked: PersonRequest) -> Response:
         return changed
 
     key = _changed(asked, rotated)
-    return private({**_document(key), "key": texts[0]})
+    return private({**key_document(key), "key": texts[0]})
 
 
 @contextmanager
@@ -207,7 +207,8 @@ def table_of_door() -> AccessTable:
     return table
 
 
-def _document(key: ApiKey) -> dict[str, Any]:
+def key_document(key: ApiKey) -> dict[str, Any]:
+    """Return a key without its secret."""
     return {
         "id": key.id,
         "name": key.name,

@@ -46,14 +46,16 @@ ROWS = (
     OperatorRow("GET", "/v1/nodes", 200),
     OperatorRow("GET", "/v1/trash", 200),
     OperatorRow("GET", f"/v1/volumes/local/scopes/{SCOPE}/trash", 404),
+    OperatorRow("GET", "/v1/quota-alerts", 200),
+    OperatorRow("GET", f"/v1/users/{ABSENT}", 200),
     OperatorRow("GET", "/v1/settings", 200),
     OperatorRow("GET", "/v1/orphans", 200),
     OperatorRow("GET", "/v1/published-events", 200),
     OperatorRow("POST", "/v1/diagnostics", 200, {"parts": ["versions"]}),
-    OperatorRow("GET", f"/v1/users/{ABSENT}", 200),
     OperatorRow("GET", "/v1/users/x", 404),
     change("POST", f"/v1/users/{ABSENT}/block", 400, {}),
     change("POST", "/v1/users/x/unblock", 404),
+    change("PUT", f"/v1/quotas/{SCOPE}", 400, {"limit_bytes": 0}),
     change("POST", f"/v1/vfolders/{ABSENT}/break-glass", 404, WHY),
     change("POST", "/v1/groups", 400, {}),
     change("POST", "/v1/volumes/local/pause", 400, {}),
@@ -61,10 +63,11 @@ ROWS = (
     change("POST", "/v1/volumes/absent/resume", 400),
     change("PUT", "/v1/volumes/local/bandwidth", 400, {"bytes_per_second": 0}),
     change("POST", "/v1/volumes/absent/rescan", 400),
+    change("POST", "/v1/volumes/local/rescan", 400, {"scope": "user:\ud800"}),
     change("POST", f"/v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", 404, WHY),
-    change("PUT", f"/v1/quotas/{SCOPE}", 400, {"limit_bytes": 0}),
     change("POST", "/v1/nodes/absent/drain", 404, WHY),
     change("POST", "/v1/nodes/absent/undrain", 404),
+    change("POST", f"/v1/users/{ABSENT}/keys/absent/revoke", 404, WHY),
     change("POST", f"/v1/uploads/{ABSENT}/end", 404, WHY),
     change("PUT", f"/v1/jobs/{ABSENT}/priority", 404, {"priority": 1}),
 )
@@ -75,8 +78,9 @@ _TEMPLATES = {
     "nodes/{volume}": "nodes/{node_id}",
     f"trash/{ABSENT}": "trash/{trash_id}",
     f"uploads/{ABSENT}": "uploads/{upload_id}",
-    f"jobs/{ABSENT}": "jobs/{job_id}",
     f"users/{ABSENT}": "users/{user_id}",
+    "keys/{volume}": "keys/{key_id}",
+    f"jobs/{ABSENT}": "jobs/{job_id}",
     "users/x": "users/{user_id}",
     f"vfolders/{ABSENT}": "vfolders/{vfolder_id}",
 }
@@ -261,6 +265,37 @@ def test_a_rescan_is_the_source_of_orphans(people: People, operator: Person) -> 
     found = people.call(operator, "GET", "/v1/orphans").json()["volumes"]
     (second,) = [one for one in found if one["volume"] == "second"]
     assert second["rescan"]["complete"]
+
+
+def test_what_is_near_its_limit_is_listed_with_its_figures(
+    people: People, operator: Person
+) -> None:
+    owner = people.person()
+    people.vfolder(owner, **{"a.bin": "x" * 95})
+    limit = {"limit_bytes": 100, "volume": "local"}
+    assert people.call(operator, "PUT", f"/v1/quotas/user:{owner.id}", limit).status_code == 200
+    count = {"scope": f"user:{owner.id}"}
+    job = people.call(operator, "POST", "/v1/volumes/local/rescan", count).json()["id"]
+    assert people.ended(operator, job)["state"] == "succeeded"
+    found = people.call(operator, "GET", "/v1/quota-alerts").json()["alerts"]
+    (alert,) = [one for one in found if one["scope_id"] == str(owner.id)]
+    assert (alert["limit_bytes"], alert["vfolder"]) == (100, None)
+    assert alert["percent"] >= 90
+    lifted = limit | {"limit_bytes": None}
+    assert people.call(operator, "PUT", f"/v1/quotas/user:{owner.id}", lifted).status_code == 200
+
+
+def test_a_user_loses_one_key(people: People, operator: Person) -> None:
+    user = people.person()
+    second = Person(user.id, people.new_key(user))
+    found = people.call(operator, "GET", f"/v1/users/{user.id}").json()["keys"]
+    assert len(found) == 2
+    assert user.key not in str(found)
+    key = next(one["id"] for one in found if one["id"] in second.key)
+    revoke = f"/v1/users/{user.id}/keys/{key}/revoke"
+    assert people.call(operator, "POST", revoke, WHY).status_code == 204
+    wait_for(lambda: people.call(second, "GET", "/v1/me").status_code == 401)
+    assert people.call(user, "GET", "/v1/me").status_code == 200
 
 
 def test_settings_have_sources_and_no_secret(people: People, operator: Person) -> None:

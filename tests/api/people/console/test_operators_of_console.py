@@ -29,8 +29,10 @@ PAGES = {
     "nodes": "Nodes",
     "jobs": "All jobs",
     "uploads": "Uploads in flight",
+    "quota": "Quota",
     "backlog": "Trash backlog",
     "orphans": "Orphans",
+    "people": "People",
     "audit": "Audit",
     "events": "Events",
     "settings": "Settings",
@@ -167,6 +169,19 @@ def test_figures_without_an_answer_show_their_age_and_acts_are_off(
     page.get_by_role("link", name="Overview", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("The store does not answer.")
     expect(page.get_by_role("heading", name="Last hour")).to_be_visible()
+
+
+def test_a_folder_is_read_with_a_reason(console: Console, operator: Person) -> None:
+    """Its page says all the time that the operator is a guest, until when, and changes nothing."""
+    vfolder = console.people.vfolder(console.people.person(), **{"plan.txt": "x"})
+    page = console.open(operator, "/console/op/people")
+    page.get_by_label("Folder", exact=True).fill(f"local:{vfolder.id}")
+    page.get_by_role("button", name="Read folder").click()
+    give_reason(page, "Read folder", "The owner asked for help.")
+    expect(page.get_by_role("row", name="plan.txt")).to_be_visible()
+    expect(page.get_by_text("You read this folder as an operator")).to_be_visible()
+    expect(page.get_by_role("button", name="Upload")).to_have_count(0)
+    console.check(page)
 
 
 def test_a_person_gets_no_page_of_operators(console: Console) -> None:

@@ -63,6 +63,9 @@ function Directory({ folder, path }: { folder: VFolder; path: string }) {
   const previewed = rows.find((row) => row.kind === "file" && row.name === place.value.query.preview);
   return (
     <section class="whole" {...useDrop(here)}>
+      {folder.permission_via?.startsWith("break_glass") && (
+        <Notice kind="warn"><p>{t("glass.open")} <Time at={folder.permission_expires_at} /></p></Notice>
+      )}
       <div class="bar">
         <PathBar folder={folder} path={path} />
         <div class="space" />

@@ -13,7 +13,7 @@ export function pause(volume: Volume, done: () => void): void {
   const running = volume.lanes.reduce((sum, one) => sum + one.running, 0);
   askWhy({
     title: t("volume.pause.title", { name: volume.name }),
-    body: <p>{t("volume.pause.body", { n: running })}</p>,
+    body: <p>{running ? t("volume.pause.body", { n: running }) : t("volume.pause.body.none")}</p>,
     back: t("volume.pause.back"),
     confirm: t("volume.pause"),
     danger: true,
@@ -45,14 +45,14 @@ export function limit(volume: Volume, perSecond: number | null, done: () => void
   });
 }
 
-export function rescan(name: string, repair: boolean, started: (job: Job) => void): void {
+export function rescan(name: string, repair: boolean, started: (job: Job) => void, scope: string | null = null): void {
   askWhy({
     title: t(repair ? "rescan.repair.title" : "rescan.title", { name }),
     body: <p>{t(repair ? "rescan.repair.body" : "rescan.body")}</p>,
     confirm: t(repair ? "rescan.repair" : "rescan"),
     danger: repair,
     optional: !repair,
-    run: async (reason) => started(await post<Job>(`/v1/volumes/${name}/rescan`, { repair, ...why(reason) })),
+    run: async (reason) => started(await post<Job>(`/v1/volumes/${name}/rescan`, { repair, scope, ...why(reason) })),
     done: t("rescan.done", { name }),
   });
 }
@@ -60,7 +60,7 @@ export function rescan(name: string, repair: boolean, started: (job: Job) => voi
 export function drain(node: Node, done: () => void): void {
   askWhy({
     title: t("node.drain.title", { name: node.id }),
-    body: <p>{t("node.drain.body", { n: node.running })}</p>,
+    body: <p>{node.running ? t("node.drain.body", { n: node.running }) : t("node.drain.body.none")}</p>,
     back: t("node.drain.back"),
     confirm: t("node.drain"),
     danger: true,

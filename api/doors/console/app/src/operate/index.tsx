@@ -10,6 +10,8 @@ import { OperatorJobs } from "./jobs";
 import { Nodes } from "./nodes";
 import { Orphans } from "./orphans";
 import { Overview } from "./overview";
+import { People } from "./people";
+import { Quota } from "./quota";
 import { Settings } from "./settings";
 import { Backlog } from "./backlog";
 import { Uploads } from "./uploads";
@@ -23,6 +25,8 @@ const pages: Record<string, ComponentType<{ segments: string[] }>> = {
   uploads: Uploads,
   backlog: Backlog,
   orphans: Orphans,
+  quota: Quota,
+  people: People,
   audit: Audit,
   events: Events,
   settings: Settings,

@@ -74,6 +74,7 @@ const PLACES: Record<string, (name: string) => string> = {
   nodes: () => path(["op", "nodes"]),
   jobs: () => path(["op", "jobs"], { state: "failed" }),
   events: () => path(["op", "events"]),
+  quota: () => path(["op", "quota"]),
 };
 
 function NeedsAttention({ found, load }: { found: Document; load: Polled<Document> }) {

@@ -1,7 +1,8 @@
 /** Uploads in flight: whose, where to, how far, and how long silent. */
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { get, post } from "../lib/api";
-import { duration, size, UNKNOWN } from "../lib/format";
+import { duration, rate, size, UNKNOWN } from "../lib/format";
 import { t as common } from "../texts";
 import { Button, Name, Progress } from "../ui/controls";
 import { Grid, type Column } from "../ui/grid";
@@ -18,6 +19,18 @@ interface Page {
   next: string | null;
 }
 
+/** How fast each upload was between the last two looks (bytes per second). */
+const rates = new Map<string, { offset: number; at: number; rate: number | null }>();
+function rateOf(one: UploadRow): number | null {
+  const known = rates.get(one.id);
+  const at = performance.now();
+  if (!known || known.offset !== one.offset) {
+    const seconds = known ? (at - known.at) / 1000 : 0;
+    rates.set(one.id, { offset: one.offset, at, rate: known && seconds > 1 ? (one.offset - known.offset) / seconds : known?.rate ?? null });
+  }
+  return one.is_written ? rates.get(one.id)!.rate : null;
+}
+
 const progressOf = (one: UploadRow) => t("of.size", { done: size(one.offset), total: size(one.length) });
 const shareOf = (one: UploadRow) => (one.length ? (one.offset / one.length) * 100 : null);
 
@@ -27,6 +40,7 @@ const COLUMNS = (): Array<Column<UploadRow>> => [
   { key: "vfolder", title: t("column.vfolder"), width: "160px", from: 980, cell: (one) => <span class="cut" title={one.vfolder}>{one.vfolder}</span> },
   { key: "done", title: t("column.done"), width: "160px", from: 620, cell: (one) => progressOf(one) },
   { key: "bar", title: "", width: "100px", from: 760, cell: (one) => shareOf(one) === null ? null : <Progress value={shareOf(one)} label={t("upload.progress", { path: one.path ?? one.id })} /> },
+  { key: "rate", title: t("job.rate"), width: "110px", end: true, from: 680, cell: (one) => rate(rateOf(one)) },
   { key: "idle", title: t("column.silent"), width: "110px", end: true, cell: (one) => (one.is_written ? t("upload.written") : duration(one.idle_seconds)) },
   { key: "node", title: t("column.node"), width: "90px", from: 1100, cell: (one) => one.node ?? UNKNOWN },
 ];
@@ -36,6 +50,7 @@ export function Uploads(_: { segments: string[] }) {
   const older = useSignal<Page | null>(null);
   const why = whyNot(load.away);
   const next = older.value ? older.value.next : load.data?.next ?? null;
+  useEffect(() => () => rates.clear(), []);
   const known = new Set((load.data?.uploads ?? []).map((one) => one.id));
   const rows = [...(load.data?.uploads ?? []), ...(older.value?.uploads ?? []).filter((one) => !known.has(one.id))];
   const more = async () => {

@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-WCW4ZJQH.js";import"./chunk-M7S5PZEN.js";import"./chunk-ASLEP7ZC.js";import"./chunk-6FFH4RXP.js";import"./chunk-EQHPXWUT.js";import"./chunk-3UN2NQL3.js";import"./chunk-2LUNM5W7.js";import"./chunk-U2WZZJ6Q.js";import"./chunk-OAMKLHKT.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-D6NFMM53.js";import"./chunk-2LUNM5W7.js";import"./chunk-U2WZZJ6Q.js";import"./chunk-OAMKLHKT.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-K7AY5G6G.js";import"./chunk-3UN2NQL3.js";import"./chunk-2LUNM5W7.js";import"./chunk-U2WZZJ6Q.js";import"./chunk-OAMKLHKT.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
