@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Playwright,
+    expect,
+    sync_playwright,
+)
 
 from core.names import VFolderId
 from tests.api.people.conftest import People, Person
@@ -14,6 +22,7 @@ from tests.support.node import ROOT
 AXE = ROOT / "tests/support/npm/node_modules/axe-core/axe.min.js"
 #: A loaded machine meets this many times over (milliseconds).
 PATIENCE_MS = 60_000
+expect.set_options(timeout=PATIENCE_MS)
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 _AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]

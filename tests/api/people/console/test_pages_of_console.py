@@ -8,11 +8,10 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from tests.api.people.console.conftest import PATIENCE_MS, Console
+from tests.api.people.console.conftest import Console
 from tests.support.node import ROOT
 
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
-expect.set_options(timeout=PATIENCE_MS)
 
 
 def test_signing_in_by_key_and_out_again(console: Console) -> None:
