@@ -109,6 +109,8 @@ region = "us-east-1"
 #: The slowest files. They begin first, so that none runs alone at the end.
 _FIRST = (
     "tests/chaos/test_chaos.py",
+    "tests/workers/ends/test_unforeseen.py",
+    "tests/api/cli/test_doctor.py",
     "tests/chaos/test_assist.py",
     "tests/contract/test_deaths.py",
     "tests/workers/transfer/test_killed.py",
@@ -119,6 +121,7 @@ _FIRST = (
     "tests/chaos/test_snapshots.py",
     "tests/contract/test_enforcement.py",
     "tests/stack/test_whole_node.py",
+    "tests/stack/test_s3_volume.py",
     "tests/durability/test_copies.py",
     "tests/api/wire/test_names_and_paths.py",
     "tests/contract/test_scopes.py",
