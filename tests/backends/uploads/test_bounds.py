@@ -218,10 +218,10 @@ def test_a_creation_that_makes_room_has_its_space_reserved(
     assert quota is not None
     with pytest.raises(TooManyUploads):
         uploads.open(store, session, 40)
-    assert quota.balance(uploads.scope).held_bytes == 30, "the refused one holds nothing"
+    assert quota.balance(uploads.scope.directory).held_bytes == 30, "the refused one holds nothing"
     monkeypatch.setattr(staging, "IDLE_SECONDS", -1.0)
     uploads.open(store, session, 40)
-    assert quota.balance(uploads.scope).held_bytes == 40
+    assert quota.balance(uploads.scope.directory).held_bytes == 40
     uploads.client.close()
 
 

@@ -87,7 +87,7 @@ class Bench:
     def held(self) -> int:
         found = soft.soft_of(self.backend)
         assert found is not None
-        return found.balance(self.scope).held_bytes
+        return found.balance(self.scope.directory).held_bytes
 
     def submit(self, verb: str, **request: Any) -> Job:
         return self.store.submit(Submission(parse({"verb": verb, "volume": VOLUME, **request})))
