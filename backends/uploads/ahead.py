@@ -8,10 +8,11 @@ the file system keeps no such attributes, everything is sent at the end.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -234,15 +235,14 @@ class PartsAhead:
 
     def close(self, offset: int = 0) -> None:
         """Send the parts before a committed offset, and wait a while; the rest ends by itself."""
+        until = time.monotonic() + WAIT_SECONDS
         for _ in range(2):  # the first part needs what begins it
             self.committed(offset)
-            self._wait()
-
-    def _wait(self) -> None:
-        if self._beginning is not None:
-            wait([self._beginning], WAIT_SECONDS)
-        wait(self._running, WAIT_SECONDS)
-        self._reap()
+            under_way: list[Future[Any]] = [*self._running]
+            if self._beginning is not None:
+                under_way = [self._beginning]
+            wait(under_way, max(0.0, until - time.monotonic()))
+            self._reap()
 
 
 def fits(parts: BegunParts, target: VFolderPath, size_bytes: int) -> bool:
