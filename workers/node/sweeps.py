@@ -21,6 +21,7 @@ from backends.retention import snapshots, trash
 from backends.tree import Effort, UsageOptions, measure_tree
 from backends.uploads import sweep_uploads
 from backends.volumes import Volumes
+from core.access import AccessIndex
 from core.errors import Locked, StorageError, StoreUnavailable, VolumeUnavailable
 from core.jobs import PRIORITY_LAST, Unattended
 from core.jobs.requests import PurgeRequest, Request, RescanRequest, SnapshotRequest
@@ -158,13 +159,21 @@ class DueJobs:
             thresholds.check(self._volume, name, quota.used_bytes, quota.limit_bytes)
 
     def _rescan(self) -> int:
-        """Submit a rescan if one is due: one in each period, the first at a random time."""
+        """Submit a rescan if one is due: one in each period, the first at a random time.
+
+        Where people share and the index of the volume was never built, one is due at once, but not
+        twice in a period.
+        """
         period = self._settings.vfolder.sweeps.rescan_seconds
         if not period:
             return 0
         redis, key = self._store.redis, f"{PREFIX}rescan-due:{self._volume}"
         due = cast("str | None", redis.get(key))
         at = time.time()
+        if self._lacks_index() and redis.set(
+            f"{PREFIX}rescan-for-index:{self._volume}", "1", nx=True, px=round(period * 1000)
+        ):
+            due = "0"
         if due is None:
             redis.set(key, at + random.random() * period, nx=True)  # noqa: S311 - no secret
             return 0
@@ -173,6 +182,12 @@ class DueJobs:
         redis.set(key, at + period * random.uniform(*JITTER))  # noqa: S311 - no secret
         self._submit_once(RescanRequest(volume=self._volume))
         return 1
+
+    def _lacks_index(self) -> bool:
+        """Return whether lists of what others share lack something until a rescan."""
+        if self._settings.vfolder.access is None:
+            return False
+        return not AccessIndex(self._settings).is_complete(self._volume)
 
     def _purges(self) -> int:
         submitted = 0

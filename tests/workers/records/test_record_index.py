@@ -11,10 +11,13 @@ from backends.entries import access_files
 from backends.fs import layout
 from backends.mounted import PosixBackend
 from core.access import AccessIndex, Grant, RecordOwner, Seals, VFolderRecord, records
+from core.jobs.store import JobStore
 from core.names import QuotaScope, VFolderId
+from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import TICKET_SECRET, settings_in
 from tests.support.valkey import Valkey
+from workers.node.sweeps import DueJobs
 from workers.verbs.record_index import RecordIndex
 
 
@@ -72,6 +75,17 @@ def test_a_store_that_lost_its_index_gets_it_back(volume: Volume) -> None:
     assert volume.found(user) == {first.id}
     assert volume.found(f"user:{volume.scope.id}") == {first.id, second.id}
     assert volume.index.is_complete(volume.name)
+
+
+def test_the_first_rescan_is_due_at_once(volume: Volume) -> None:
+    """A sweep submits it while the index was never built, and once in a period."""
+    with connect(volume.settings, Database.JOBS) as client:
+        store = JobStore(client, lambda _: None)
+        due = DueJobs(volume.settings, store, volume.backend)
+        assert [due(), due()] == [1, 0]
+        client.delete(f"vf:rescan-due:{volume.name}", f"vf:rescan-for-index:{volume.name}")
+        volume.rebuild()
+        assert due() == 0
 
 
 def test_records_of_the_former_secret_count(volume: Volume) -> None:
