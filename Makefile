@@ -4,8 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
-# Processes that share the tests. Tests mostly wait, so there are four for each of two cores.
-PROCESSES ?= 8
+# Processes that share the tests. Tests mostly wait, so there are three for each of two cores.
+PROCESSES ?= 6
 # Tests start hundreds of processes. Python must keep the code that it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet

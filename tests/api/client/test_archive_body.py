@@ -55,20 +55,16 @@ def test_a_server_without_senders_gets_the_same(top: int, form: str) -> None:
 
 
 def open_files(top: Path) -> set[tuple[str, str]]:
-    """What this process has open, by descriptor: files, pipes and what lies below a directory.
+    """What this process has open below a directory, by descriptor.
 
-    Threads that other tests of this process left behind open and close files, too: the ones that
-    watch volumes look at theirs, others ring or reconnect. Archives have no use for epoll(7), and
-    not for the directories of other tests.
+    Nothing else counts: threads that other tests of this process left behind open and close files,
+    sockets and pipes, too.
     """
-    others = str(top.parent.parent)  # where pytest keeps the directories of all tests
     found = set()
     for number in os.listdir("/proc/self/fd"):
         with suppress(FileNotFoundError):  # that of the listing itself
             what = os.readlink(f"/proc/self/fd/{number}")
-            if what.startswith(others) and not what.startswith(str(top)):
-                continue
-            if what != "anon_inode:[eventpoll]":
+            if what.startswith(str(top)):
                 found.add((number, what))
     return found
 
