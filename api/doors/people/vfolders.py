@@ -438,8 +438,9 @@ def vfolder_seen(asked: PersonRequest, found: FoundVFolder, status: int = 200) -
 def follow_limit(found: FoundVFolder, *, new: bool) -> None:
     """Begin or end the account of a vfolder whose record was changed; a job counts a big one."""
     door, volume = current_door(), found.volume
-    follow = quota_views.follow_vfolder_limit
-    known = door.volume_access.on_volume(volume, follow, found.vfolder, new=new)
+    known = door.volume_access.on_volume(
+        volume, quota_views.follow_vfolder_limit, found.vfolder, new=new
+    )
     if not known:
         request = {"verb": "usage", "volume": volume, "vfolder": str(found.vfolder)}
         with suppress(Locked):
