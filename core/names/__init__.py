@@ -10,6 +10,7 @@ from core.names.moments import (
     moment_or_none,
     parsed_moment,
     reference_moment,
+    text_of_moment,
     utc,
 )
 from core.names.terminals import printable
@@ -46,6 +47,7 @@ __all__ = [
     "reference_moment",
     "size_pair",
     "size_text",
+    "text_of_moment",
     "took",
     "utc",
 ]

@@ -27,6 +27,11 @@ def moment(seconds: float) -> str:
     return text.replace("+00:00", "Z")
 
 
+def text_of_moment(when: datetime | None, precision: str = "seconds") -> str | None:
+    """Return a moment in UTC as RFC 3339, cut to `seconds`, `minutes` or `auto`; None for None."""
+    return None if when is None else when.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
 def moment_or_none(seconds: float | None) -> str | None:
     """Return the moment as `moment` writes it; None is unknown, or no end."""
     return None if seconds is None else moment(seconds)

@@ -12,7 +12,7 @@ from api.cli.output import text_of
 from api.cli.people.calls import client_options, note
 from api.cli.people.progress import JobLine
 from api.cli.people.remote_names import Folders, Remote, RemoteName
-from core.names import printable, size_text
+from core.names import printable, size_text, text_of_moment
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
     from vfolder_client import Client, Entry, VFolder
@@ -109,7 +109,7 @@ def _bytes(name: str) -> bytes:
 
 
 def _moment(value: datetime | None) -> str:
-    return "-" if value is None else value.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return text_of_moment(value) or "-"
 
 
 def _list_vfolders(found: "Iterator[VFolder]", output: Output, *, raw: bool) -> None:

@@ -9,7 +9,7 @@ from api.cli.forms import Output
 from api.cli.moments import Moment
 from api.cli.people.calls import client_options
 from api.cli.people.remote_names import Folders, Remote, RemoteName
-from core.names import printable, size_text
+from core.names import printable, size_text, text_of_moment
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
     from vfolder_client import Client, FoundEntry
@@ -95,12 +95,11 @@ def find(
 
 
 def _document(one: "FoundEntry") -> dict[str, Any]:
-    when = None if one.modified_at is None else one.modified_at.isoformat()
     return {
         "path": one.path,
         "kind": one.kind,
         "size_bytes": one.size_bytes,
-        "modified_at": None if when is None else when.replace("+00:00", "Z"),
+        "modified_at": text_of_moment(one.modified_at, "auto"),
     }
 
 

@@ -10,7 +10,7 @@ from api.cli.forms import USAGE, ApiRefused, Output
 from api.cli.people.calls import client_options, note
 from api.cli.people.progress import JobLine
 from api.cli.people.remote_names import Remote, RemoteName
-from core.names import printable
+from core.names import parsed_moment, printable, text_of_moment
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
     from vfolder_client import ApiKey, Client, Grant, Job, VFolder
@@ -41,7 +41,7 @@ class Until(click.ParamType[datetime]):
         if ahead := _AHEAD.fullmatch(value):
             return datetime.now(UTC) + timedelta(**{_UNITS[ahead[2]]: int(ahead[1])})
         try:
-            return datetime.fromisoformat(value).astimezone()
+            return parsed_moment(value).astimezone()
         except ValueError:
             self.fail(f"{value!r} is no moment. Write 12h, 7d, 2027-01-31 or RFC 3339.", param, ctx)
 
@@ -63,7 +63,7 @@ def folder_of(client: "Client", name: RemoteName) -> "VFolder":
 
 def ends(moment: datetime | None) -> str:
     """Return a moment for people; a dash where there is none."""
-    return "-" if moment is None else moment.isoformat(timespec="minutes").replace("+00:00", "Z")
+    return text_of_moment(moment, "minutes") or "-"
 
 
 # -- Shares ----------------------------------------------------------------------------------------
