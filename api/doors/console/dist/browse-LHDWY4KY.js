@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-D3E75OOR.js";import"./chunk-M7S5PZEN.js";import"./chunk-7VJZZMTQ.js";import"./chunk-QYBI4GTK.js";import"./chunk-5BOGAPPX.js";import"./chunk-D247ZD2U.js";import"./chunk-A77TBC23.js";import"./chunk-P5F4VXVC.js";import"./chunk-73G663VH.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

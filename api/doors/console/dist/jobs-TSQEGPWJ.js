@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-J7VTRV2N.js";import"./chunk-A77TBC23.js";import"./chunk-P5F4VXVC.js";import"./chunk-73G663VH.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

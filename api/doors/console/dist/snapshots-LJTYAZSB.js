@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-CMHD6CVZ.js";import"./chunk-D247ZD2U.js";import"./chunk-A77TBC23.js";import"./chunk-P5F4VXVC.js";import"./chunk-73G663VH.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
