@@ -51,6 +51,13 @@ _ACCEPTED = {
         headers=("Location", "Retry-After", "ETag"),
     )
 }
+#: Of the routes that pause a job and let it continue.
+_STEERED = Route(
+    takes=operators.MaybeReasonBody,
+    gives=_ACCEPTED,
+    parameters=(job_answers.PREFER,),
+    refuses=(Conflict,),
+)
 
 
 def job_of(asked: PersonRequest) -> Job:
@@ -159,12 +166,7 @@ def cancel_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/pause",
-    Route(
-        takes=operators.MaybeReasonBody,
-        gives=_ACCEPTED,
-        parameters=(job_answers.PREFER,),
-        refuses=(Conflict,),
-    ),
+    _STEERED,
 )
 @needs("jobs.steer", noted=True)
 def pause_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
@@ -176,12 +178,7 @@ def pause_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
 @blueprint.operation(
     "POST",
     "/v1/jobs/<job_id>/resume",
-    Route(
-        takes=operators.MaybeReasonBody,
-        gives=_ACCEPTED,
-        parameters=(job_answers.PREFER,),
-        refuses=(Conflict,),
-    ),
+    _STEERED,
 )
 @needs("jobs.steer", noted=True)
 def resume_my_job(body: operators.GivenReason, asked: PersonRequest) -> Response:
