@@ -28,32 +28,9 @@ AGAIN_SECONDS = 2.0
 LINE_SECONDS = 10.0
 _UNAVAILABLE = 503
 
-Event = tuple[str, str, str]
-
 
 class Broken(Exception):
     """The stream ended before the job did."""
-
-
-def events(chunks: Iterator[bytes]) -> Iterator[Event]:
-    """Yield events as (id, name, data) from the bytes of a stream."""
-    number, name, left = "", "message", b""
-    data: list[str] = []
-    for chunk in chunks:
-        *lines, left = (left + chunk).split(b"\n")
-        for line in lines:
-            key, _, value = line.decode().removesuffix("\r").partition(":")
-            value = value.removeprefix(" ")
-            if not key and not value:
-                if data:
-                    yield number, name, "\n".join(data)
-                name, data = "message", []
-            elif key == "id":
-                number = value
-            elif key == "event":
-                name = value
-            elif key == "data":
-                data.append(value)
 
 
 class Watch:
@@ -95,6 +72,8 @@ class Watch:
                 yield self._poll(response)
                 return
             check_success(response)
+            from vfolder_client.jobs import events  # noqa: PLC0415 - other commands need it not
+
             for number, name, data in events(response.iter_content(None)):
                 self._seen = number
                 if name == "job":

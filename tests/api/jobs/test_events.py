@@ -8,11 +8,11 @@ from typing import Any
 
 import requests
 
-from api.cli.watch import events
 from core.jobs.store import LIVE_CHANNEL
 from tests.api.jobs.conftest import STREAMS, WAITS, Site
 from tests.support.doors import AUTH
 from tests.support.node import wait_for
+from vfolder_client.jobs import events
 
 CLIENTS = 20
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 import requests
 
-from api.cli.watch import events
 from tests.api.people.conftest import People, Person, grant_to
 from tests.support.node import wait_for
+from vfolder_client.jobs import events
 
 #: Paths that lead out of a vfolder, or to no entry.
 HOSTILE = (
