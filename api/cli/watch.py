@@ -33,6 +33,21 @@ class Broken(Exception):
     """The stream ended before the job did."""
 
 
+def _events(response: requests.Response) -> Iterator[tuple[str, str, str]]:
+    """Yield what arrives as (id, name, data).
+
+    Raises:
+        Broken: it is no stream of events of a door.
+    """
+    from vfolder_client.errors import ClientError  # noqa: PLC0415 - other commands need it not
+    from vfolder_client.jobs import events  # noqa: PLC0415 - as above
+
+    try:
+        yield from events(response.iter_content(None))
+    except ClientError as error:
+        raise Broken from error
+
+
 class Watch:
     """A job that is followed; iterating yields its document at every change."""
 
@@ -72,9 +87,7 @@ class Watch:
                 yield self._poll(response)
                 return
             check_success(response)
-            from vfolder_client.jobs import events  # noqa: PLC0415 - other commands need it not
-
-            for number, name, data in events(response.iter_content(None)):
+            for number, name, data in _events(response):
                 self._seen = number
                 if name == "job":
                     yield json.loads(data)
