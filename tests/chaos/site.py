@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,10 +23,10 @@ from core.jobs import Job, State
 from core.jobs.requests import CloneRequest, DeleteRequest, UsageRequest
 from core.jobs.store import Doorbell, JobLists, JobStore, Submission
 from core.names import QuotaScope, VFolderId
-from core.process import end_with_parent
 from core.settings import Settings, load
 from tests.chaos.check import ledger
 from tests.chaos.node import ExerciseRequest, hold_of
+from tests.support import preloaded
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from workers.node import ringer_of
@@ -105,7 +104,7 @@ class Worker:
             )
         )
         self._arguments = arguments
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: preloaded.Running | None = None
 
     @property
     def settings(self) -> Settings:
@@ -113,20 +112,17 @@ class Worker:
 
     def start(self) -> None:
         with (self.directory / "output").open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.node", *self._arguments],
-                cwd=ROOT,
-                env={
+            self.process = preloaded.start(
+                "worker",
+                ["tests.chaos.node", *self._arguments],
+                output=output,
+                environment={
                     **os.environ,
                     "VFOLDER_CONFIG": str(self.config),
                     "PYTHONPATH": str(ROOT),
                     **self.setup.environment,
                 },
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
+                new_session=True,
             )
 
     @property

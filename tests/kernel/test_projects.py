@@ -56,6 +56,7 @@ def counted(backend: ProjectQuotaBackend, number: int) -> ProjectUsage:
         return quotactl.usage(root, number)
 
 
+@ON_XFS
 def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: ProjectQuotaBackend) -> None:
     ids = []
     died = 0

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,10 +13,10 @@ import requests
 
 from backends.fs import marker
 from core.cluster import VolumeIdStore
-from core.process import end_with_parent
 from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings, load
-from tests.support.node import ROOT, wait_for
+from tests.support import preloaded
+from tests.support.node import wait_for
 from tests.support.openapi import Document
 from tests.support.ports import free_port
 
@@ -88,9 +86,7 @@ def mark(settings: Settings, volumes: Mapping[str, Path]) -> None:
 class RunningDoor:
     """A door that listens: every answer to `call` is checked against its OpenAPI document."""
 
-    def __init__(
-        self, url: str, headers: Mapping[str, str], process: "subprocess.Popen[bytes]"
-    ) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str], process: preloaded.Running) -> None:
         self.url = url
         self.process = process
         self._headers = dict(headers)
@@ -153,14 +149,12 @@ def running_door(
     }[door]
     log_path = settings.directory / f"{door}.log"
     with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [*before, sys.executable, "-m", "api.serve", door],
-            cwd=ROOT,
-            env=os.environ | {CONFIG_VARIABLE: settings.origin},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        process = preloaded.start(
+            "door",
+            ["api.serve", door],
+            output=log,
+            environment=os.environ | {CONFIG_VARIABLE: settings.origin},
+            before=before,
         )
     table = settings.api.client if door == "client" else settings.api.manager
     tls = table.ssl_enabled and door != "internal"
@@ -176,7 +170,7 @@ def running_door(
         process.wait(timeout=120)
 
 
-def _answers(door: RunningDoor, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+def _answers(door: RunningDoor, process: preloaded.Running, log: Path) -> bool:
     assert process.poll() is None, log.read_text()
     try:
         door.send("GET", "/health")

@@ -2,16 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from core.cluster import NodeStore
-from core.process import end_with_parent
 from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings
-from tests.support.node import ROOT, wait_for
+from tests.support import preloaded
+from tests.support.node import wait_for
 
 STOP_SECONDS = 120.0
 
@@ -21,14 +19,12 @@ def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
     """A worker that serves a volume, drained at the end of the block; gives its process id."""
     log_path = settings.directory / "worker.log"
     with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.serve", "worker"],
-            cwd=ROOT,
-            env=os.environ | {CONFIG_VARIABLE: settings.origin},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - a prctl only
+        process = preloaded.start(
+            "worker",
+            ["workers.serve", "worker"],
+            output=log,
+            environment=os.environ | {CONFIG_VARIABLE: settings.origin},
+            death_signal=signal.SIGTERM,
         )
     with connect(settings, Database.JOBS) as client:
         book = NodeStore(client)

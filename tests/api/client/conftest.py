@@ -1,8 +1,6 @@
 """The client door as it runs: real gunicorn, real Valkey, a real volume."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +16,9 @@ from backends.mounted import PosixBackend
 from backends.uploads import staging, sweep_uploads
 from core.access import tickets
 from core.names import QuotaScope, VFolderId
-from core.process import end_with_parent
 from core.settings import Settings
 from core.uploads import Upload, UploadStore
+from tests.support import preloaded
 from tests.support.doors import TICKET_SECRET, mark, settings_in
 from tests.support.valkey import Valkey
 
@@ -36,7 +34,7 @@ class ClientDoor:
     url: str
     store: UploadStore
     settings: Settings
-    process: subprocess.Popen[bytes] | None = None
+    process: preloaded.Running | None = None
     backend: PosixBackend = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,14 +43,8 @@ class ClientDoor:
     def start(self) -> None:
         environ = {**os.environ, "VFOLDER_CONFIG": str(self.directory / "storage-proxy.toml")}
         with (self.directory / "door.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "api.serve", "client"],
-                cwd=ROOT,
-                env=environ,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
-            )
+            words = ["api.serve", "client"]
+            self.process = preloaded.start("door", words, output=log, environment=environ)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             assert self.process.poll() is None, self.log()

@@ -7,7 +7,6 @@ those, over a process that dies with the test run.
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 from pytest_celery import CeleryTestSetup, CeleryWorkerContainer, RedisContainer
 
 import celeryconfig
-from core.process import end_with_parent
 from core.redis import Database
 from core.settings import CONFIG_VARIABLE, Settings
-from tests.support.node import ROOT
+from tests.support import preloaded
 from tests.support.valkey import Valkey
 
 STOP_SECONDS = 120.0
@@ -39,7 +37,7 @@ class LocalProcess:
         }
 
     @property
-    def process(self) -> "subprocess.Popen[bytes] | None":
+    def process(self) -> preloaded.Running | None:
         raise NotImplementedError
 
     def start(self) -> None:
@@ -77,7 +75,7 @@ class StoreProcess(LocalProcess):
         self.server = server
 
     @property
-    def process(self) -> "subprocess.Popen[bytes] | None":
+    def process(self) -> preloaded.Running | None:
         return self.server.process
 
     def start(self) -> None:
@@ -91,22 +89,19 @@ class WorkerProcess(LocalProcess):
     def __init__(self, settings: Settings) -> None:
         super().__init__("worker", settings.directory / "worker.log")
         self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Running | None = None
 
     @property
-    def process(self) -> "subprocess.Popen[bytes] | None":
+    def process(self) -> preloaded.Running | None:
         return self._process
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.serve", "worker"],
-                cwd=ROOT,
-                env=os.environ | {CONFIG_VARIABLE: self._settings.origin},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl only
+            self._process = preloaded.start(
+                "worker",
+                ["workers.serve", "worker"],
+                output=log,
+                environment=os.environ | {CONFIG_VARIABLE: self._settings.origin},
             )
 
 
