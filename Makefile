@@ -10,7 +10,7 @@ PROCESSES ?= 6
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup run demo console check format test mutants parts bench lock clean
+.PHONY: help setup run demo console check format test thorough mutants parts bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -56,6 +56,9 @@ format: setup  ## format the code
 
 test: setup  ## run the tests (tests that need `make parts` are skipped and named)
 	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+thorough:  ## all tests, with what they repeat by chance many more times; hours
+	@CONTRACT=all GENERATED_CASES=5000 THOROUGH=1 $(MAKE) test
 
 mutants: setup  ## plant bugs one at a time, the nearest tests must find each (ONLY="kinds …" COPIES=2)
 	@$(BIN)/python -m tests.mutants -n $(or $(COPIES),2) $(ONLY)

@@ -119,7 +119,6 @@ class Worker:
                 environment={
                     **os.environ,
                     "VFOLDER_CONFIG": str(self.config),
-                    "PYTHONPATH": str(ROOT),
                     **self.setup.environment,
                 },
                 new_session=True,

@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,22 +11,16 @@ import pytest
 
 from api.cli.configuration.check import ERROR, NOTE, WARNING, Finding, check_file
 from core.settings import CONFIG_VARIABLE
+from tests.support import preloaded
 from tests.support.doors import SECRET, TICKET_SECRET, settings_in
-from tests.support.node import ROOT
 
 
 def check(directory: Path, change: tuple[str, str], **variables: str) -> tuple[int, str, str]:
     settings = settings_in(directory)
     path = Path(settings.origin)
     path.write_text(path.read_text().replace(*change))
-    done = subprocess.run(
-        [sys.executable, "-m", "api.cli", "config", "check"],
-        cwd=ROOT,
-        env=os.environ | {CONFIG_VARIABLE: settings.origin} | variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = os.environ | {CONFIG_VARIABLE: settings.origin} | variables
+    done = preloaded.run(["api.cli", "config", "check"], environment, 120)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -287,13 +280,8 @@ def test_the_rights_of_the_configured_user(tmp_path: Path) -> None:
 
 
 def command(path: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "api.cli", "config", "check", "--config", str(path), *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["api.cli", "config", "check", "--config", str(path), *words]
+    return preloaded.run(command, os.environ, 120)
 
 
 def test_json_for_programs_and_strict_for_deployments(tmp_path: Path) -> None:

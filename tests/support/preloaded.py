@@ -43,6 +43,13 @@ KINDS = {
         "kombu.transport.redis",
         "prometheus_flask_exporter.multiprocess",
     ),
+    "command": (
+        "api.cli.command",
+        "api.cli.configuration",
+        "api.cli.doctor",
+        "api.cli.jobs",
+        "api.cli.operating",
+    ),
     "worker": (
         "workers.processes",
         "celery.apps.worker",
@@ -69,6 +76,8 @@ KINDS = {
         "kombu.transport.redis",
     ),
 }
+#: What only a new program reads (ld.so(8), Python's manual).
+_READ_AT_EXEC = ("LD_PRELOAD", "PYTHONPATH", "PYTHONUNBUFFERED")
 _MESSAGE_BYTES = 1 << 20
 _START_SECONDS = 120.0
 #: One per kind, started by the first process of that kind.
@@ -141,20 +150,22 @@ def start(
     death_signal: int = signal.SIGKILL,
     new_session: bool = False,
     before: Sequence[str] = (),
+    errors: IO[bytes] | None = None,
 ) -> Running:
     """Start `python -m ARGUMENTS` in the directory of the project, as a fork of a parent.
 
+    What it prints as errors goes to `output`, too, or to `errors`.
     It gets `death_signal` when this process ends, as `core.process.end_with_parent` does it.
-    A command `before` it, and libraries that the loader adds (ld.so(8)), need an exec.
+    A command `before` it needs an exec, as do libraries and modules from elsewhere.
     """
-    if before or "LD_PRELOAD" in environment:
+    if before or any(environment.get(name) != os.environ.get(name) for name in _READ_AT_EXEC):
         return subprocess.Popen(
             [*before, sys.executable, "-m", *arguments],
             cwd=ROOT,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=errors or subprocess.STDOUT,
             start_new_session=new_session,
             preexec_fn=end_with_parent(death_signal),  # noqa: PLW1509 - a prctl only
         )
@@ -166,8 +177,29 @@ def start(
         "death_signal": death_signal,
         "new_session": new_session,
     }
-    pid = _parents[kind].ask(request, [output.fileno()])
+    pid = _parents[kind].ask(request, [output.fileno(), (errors or output).fileno()])
     return Process(_parents[kind], pid, arguments)
+
+
+def run(
+    arguments: Sequence[str], environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours, `python -m ARGUMENTS`, and return what it printed.
+
+    Raises:
+        subprocess.TimeoutExpired: it still runs after `seconds`; it is killed.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = start("command", arguments, output=output, errors=errors, environment=environment)
+        try:
+            status = process.wait(seconds)
+        finally:
+            process.kill()
+        printed = []
+        for file in (output, errors):
+            file.seek(0)
+            printed.append(file.read().decode())
+    return subprocess.CompletedProcess(list(arguments), status, *printed)
 
 
 class _Parent:
@@ -214,7 +246,7 @@ def _serve(kind: str, descriptor: int) -> list[str]:
     gc.freeze()
     with socket.socket(fileno=descriptor) as requests:
         while True:
-            message, descriptors, _, _ = socket.recv_fds(requests, _MESSAGE_BYTES, 1)
+            message, descriptors, _, _ = socket.recv_fds(requests, _MESSAGE_BYTES, 2)
             if not message:
                 os._exit(0)  # what it started ends with it
             request = json.loads(message)
@@ -225,18 +257,18 @@ def _serve(kind: str, descriptor: int) -> list[str]:
             for one in descriptors:
                 os.close(one)
             requests.send(str(answer).encode())
-    _become(request, descriptors[0])
+    _become(request, descriptors)
     return [str(word) for word in request["arguments"]]
 
 
-def _become(request: dict[str, Any], output: int) -> None:
+def _become(request: dict[str, Any], printed: Sequence[int]) -> None:
     """Take the output, the environment and the signals that the request names."""
     request_end_with_parent(request["death_signal"])
     if request["new_session"]:
         os.setsid()
-    for standard in (1, 2):
-        os.dup2(output, standard)
-    os.close(output)
+    for standard, descriptor in enumerate(printed, 1):
+        os.dup2(descriptor, standard)
+        os.close(descriptor)
     os.environ.clear()
     os.environ.update(request["environment"])
     time.tzset()

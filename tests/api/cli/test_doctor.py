@@ -21,6 +21,7 @@ from api.cli.doctor.own_scope import LOCK, SCOPE
 from simulators.serving import certificate, serving
 from simulators.shelf import BtrfsShelf, Shelf
 from simulators.systems import SYSTEMS, WITH_QUOTA
+from tests.support import preloaded
 from tests.support.doors import settings_in
 from tests.support.loops import mounted, run
 from tests.support.node import ROOT, wait_for
@@ -47,23 +48,19 @@ class Clinic:
         settings = settings_in(
             self.directory, more=f"{table}options = {{ {given} }}\n", marked=False
         )
-        command = [sys.executable, "-m", "api.cli", "doctor", "sick", "--size", "4m"]
+        command = ["api.cli", "doctor", "sick", "--size", "4m"]
         return [*command, "--config", settings.origin]
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*self.words, "--json", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", *self.words, "--json", *words],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def text(self, *words: str, status: int = 0) -> str:
-        done = subprocess.run(
-            [*self.words, *words],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = preloaded.run([*self.words, *words], os.environ, 300)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
@@ -171,7 +168,7 @@ def test_the_page_names_every_check(clinic: Clinic) -> None:
 
 def test_a_volume_that_no_one_configured(clinic: Clinic) -> None:
     words = [word if word != "sick" else "absent" for word in clinic.words]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = preloaded.run(words, os.environ, 120)
     assert done.returncode == 2
     assert "the volumes are: local, sick" in done.stderr
 

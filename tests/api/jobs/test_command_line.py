@@ -11,6 +11,7 @@ import pytest
 
 from core.settings import CONFIG_VARIABLE
 from tests.api.jobs.conftest import Site
+from tests.support import preloaded
 from tests.support.doors import SECRET
 from tests.support.node import ROOT, wait_for
 from tests.support.terminal import terminal
@@ -28,15 +29,8 @@ class Shell:
     def __call__(
         self, *words: str, exit_code: int = 0, environ: dict[str, str] | None = None
     ) -> Done:
-        done = subprocess.run(
-            [sys.executable, "-m", "api.cli", *words],
-            cwd=ROOT,
-            env=self.environ if environ is None else environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        given = self.environ if environ is None else environ
+        done = preloaded.run(["api.cli", *words], given, 120)
         assert done.returncode == exit_code, (words, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
         assert SECRET not in done.stdout + done.stderr

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub  # it loads its parts when they are used; all of them take seconds
 import pytest
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 from tests.support.hub import StandInHub, running_hub
 
@@ -28,11 +27,11 @@ def hub() -> Iterator[StandInHub]:
 
 
 @pytest.fixture
-def library(hub: StandInHub) -> HfApi:
-    return HfApi(endpoint=hub.url, token=hub.token)
+def library(hub: StandInHub) -> "huggingface_hub.HfApi":
+    return huggingface_hub.HfApi(endpoint=hub.url, token=hub.token)
 
 
-def test_models_and_branches(hub: StandInHub, library: HfApi) -> None:
+def test_models_and_branches(hub: StandInHub, library: "huggingface_hub.HfApi") -> None:
     for number in range(5):
         hub.add(f"org/other{number}", {"README.md": b"x"})
     found = list(library.list_models(search="org", sort="last_modified", limit=5))
@@ -43,19 +42,19 @@ def test_models_and_branches(hub: StandInHub, library: HfApi) -> None:
     assert info.sha == hub.repos["org/model"].tags["v1"]
 
 
-def test_files(hub: StandInHub, library: HfApi, tmp_path: Path) -> None:
+def test_files(hub: StandInHub, library: "huggingface_hub.HfApi", tmp_path: Path) -> None:
     tree = list(library.list_repo_tree("org/model", recursive=True))
     sizes = {one.path: one.size for one in tree if hasattr(one, "size")}
     assert sizes == {name: len(data) for name, data in FILES.items()}
-    place = snapshot_download(
+    place = huggingface_hub.snapshot_download(
         "org/model", endpoint=hub.url, token=hub.token, local_dir=tmp_path / "x", cache_dir=tmp_path
     )
     for name, data in FILES.items():
         assert (Path(place) / name).read_bytes() == data
 
 
-def test_what_is_absent(hub: StandInHub, library: HfApi, tmp_path: Path) -> None:
-    with pytest.raises(RepositoryNotFoundError):
+def test_what_is_absent(hub: StandInHub, library: "huggingface_hub.HfApi", tmp_path: Path) -> None:
+    with pytest.raises(huggingface_hub.errors.RepositoryNotFoundError):
         library.model_info("org/none")
-    with pytest.raises(EntryNotFoundError):
-        hf_hub_download("org/model", "none", endpoint=hub.url, cache_dir=tmp_path)
+    with pytest.raises(huggingface_hub.errors.EntryNotFoundError):
+        huggingface_hub.hf_hub_download("org/model", "none", endpoint=hub.url, cache_dir=tmp_path)

@@ -6,7 +6,6 @@ those, over a process that dies with the test run.
 
 import os
 import signal
-import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
