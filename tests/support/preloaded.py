@@ -78,6 +78,7 @@ KINDS = {
 }
 #: What only a new program reads (ld.so(8), Python's manual).
 _READ_AT_EXEC = ("LD_PRELOAD", "PYTHONPATH", "PYTHONUNBUFFERED")
+_AT_OUR_EXEC = {name: os.environ.get(name) for name in _READ_AT_EXEC}
 _MESSAGE_BYTES = 1 << 20
 _START_SECONDS = 120.0
 #: One per kind, started by the first process of that kind.
@@ -158,7 +159,7 @@ def start(
     It gets `death_signal` when this process ends, as `core.process.end_with_parent` does it.
     A command `before` it needs an exec, as do libraries and modules from elsewhere.
     """
-    if before or any(environment.get(name) != os.environ.get(name) for name in _READ_AT_EXEC):
+    if before or any(environment.get(name) != at for name, at in _AT_OUR_EXEC.items()):
         return subprocess.Popen(
             [*before, sys.executable, "-m", *arguments],
             cwd=ROOT,
