@@ -150,7 +150,9 @@ class _Line:
 
 def _renderers(*, terminal: bool) -> list[Processor]:
     if terminal:
-        return [structlog.dev.ConsoleRenderer()]
+        # Another formatter may show the values of variables, and those may be secrets.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     return [structlog.processors.format_exc_info, _to_json]
 
 

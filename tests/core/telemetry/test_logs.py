@@ -11,6 +11,7 @@ from uuid import uuid4
 from core.names import VFolderId
 from tests.support.doors import SECRET, TICKET_SECRET, running_door, settings_in
 from tests.support.node import ROOT, wait_for
+from tests.support.terminal import terminal
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 
@@ -26,6 +27,16 @@ known.info("first")
 logs.configure("manager", "WARNING")
 known.info("dropped")
 known.warning("second")
+"""
+FAILING = """
+from core.telemetry import logs
+logs.configure("worker")
+def fail(value):
+    raise ValueError("no place")
+try:
+    fail(chr(115) + "wordfish")
+except ValueError:
+    logs.logger("one").exception("job failed")
 """
 
 
@@ -89,3 +100,12 @@ def test_loggers_follow_a_second_configuration() -> None:
         ("first", "worker"),
         ("second", "manager"),
     ]
+
+
+def test_a_traceback_on_a_terminal_shows_no_values() -> None:
+    with terminal() as shown:
+        command = [sys.executable, "-c", FAILING]
+        subprocess.run(command, cwd=ROOT, stderr=shown.descriptor, check=True)
+    assert "job failed" in shown.text
+    assert "ValueError: no place" in shown.text
+    assert "swordfish" not in shown.text
