@@ -86,21 +86,24 @@ c() { timeout 300 ceph -c "$CEPH_CONF" --connect-timeout 120 "$@"; }
 admin=(--cap mon 'allow *' --cap osd 'allow *' --cap mds 'allow *' --cap mgr 'allow *')
 ceph-authtool "$dir/keyring" -C --gen-key -n mon. --cap mon 'allow *' >/dev/null
 ceph-authtool "$dir/keyring" --gen-key -n client.admin "${admin[@]}" >/dev/null
+# The monitor takes these keys with its own: each call of the command `ceph` is a start of Python.
+ceph-authtool "$dir/mgr/keyring" -C --gen-key -n mgr.x \
+    --cap mon 'allow profile mgr' --cap osd 'allow *' --cap mds 'allow *' >/dev/null
+ceph-authtool "$dir/mds/keyring" -C --gen-key -n mds.a \
+    --cap mon 'profile mds' --cap osd 'allow rw tag cephfs *=*' --cap mds allow --cap mgr 'profile mds' >/dev/null
+cat "$dir"/{keyring,mgr/keyring,mds/keyring} > "$dir/mon.keyring"
 monmaptool --create --fsid "$fsid" --addv a "[v2:127.0.0.1:$port,v1:127.0.0.1:$((port+1))]" "$dir/monmap" >/dev/null
-ceph-mon -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/keyring"
+ceph-mon -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/mon.keyring"
 ceph-mon -i a
-c auth get-or-create mgr.x mon 'allow profile mgr' osd 'allow *' mds 'allow *' > "$dir/mgr/keyring"
 ceph-mgr -i x --keyring "$dir/mgr/keyring" 2>/dev/null
 uuid=$(uuidgen) key=$(ceph-authtool --gen-print-key)
 id=$(echo "{\"cephx_secret\":\"$key\"}" | c osd new "$uuid" -i -)
 ceph-authtool "$dir/osd/keyring" -C -n "osd.$id" --add-key "$key" >/dev/null
 ceph-osd -i "$id" --mkfs --osd-uuid "$uuid" --keyring "$dir/osd/keyring" >/dev/null 2>&1
 ceph-osd -i "$id" --keyring "$dir/osd/keyring" >/dev/null 2>&1
-c auth get-or-create mds.a mon 'profile mds' osd 'allow rw tag cephfs *=*' mds allow mgr 'profile mds' > "$dir/mds/keyring"
 ceph-mds -i a --keyring "$dir/mds/keyring" >/dev/null
-c osd pool create cephfs.meta 4 >/dev/null 2>&1
-c osd pool create cephfs.data 4 >/dev/null 2>&1
-c fs new cephfs cephfs.meta cephfs.data >/dev/null 2>&1
-for _ in $(seq 600); do c mds stat 2>/dev/null | grep -q up:active && break; sleep 0.2; done
+printf '%s\n' 'osd pool create cephfs.meta 4' 'osd pool create cephfs.data 4' \
+    'fs new cephfs cephfs.meta cephfs.data' | c >/dev/null 2>&1
+# It waits until the MDS is active (client_mount_timeout).
 ceph-fuse -n client.admin "$dir/mnt" >/dev/null 2>&1
 mountpoint -q "$dir/mnt"
