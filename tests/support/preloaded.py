@@ -47,6 +47,7 @@ KINDS = {
         "api.cli.command",
         "api.cli.configuration",
         "api.cli.doctor",
+        "api.cli.doctor.examiner",
         "api.cli.jobs",
         "api.cli.operating",
     ),

@@ -6,15 +6,16 @@ behind, and this process ends all the same.
 
 import os
 import select
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import msgspec
 
-from api.cli.doctor.results import CheckResult, Order, ProgressLine, encoded
+from api.cli.doctor.results import CheckResult, Order, ProgressLine
+from core.process import request_end_with_parent
 
 #: A killed process whose call to the storage hangs is not waited for longer (seconds).
 _KILL_SECONDS = 2.0
@@ -67,31 +68,63 @@ def examine(order: Order, seconds: float, begins: Callable[[str], None]) -> Iter
         raise Died(current, status)
 
 
+class _Process:
+    """The examining process: a fork of this one, which has imported half of the code already."""
+
+    def __init__(self, order: Order) -> None:
+        self.pipe, theirs = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become_examiner(order, theirs)
+        os.close(theirs)
+        self._ending = os.pidfd_open(self._pid)
+
+    def wait(self, seconds: float | None = None) -> int | None:
+        """Wait for its end, and return its exit status; None when it still runs."""
+        if not select.select([self._ending], [], [], seconds)[0]:
+            return None
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+    def end(self) -> None:
+        """Kill it, where it runs; one that the storage holds is left behind."""
+        with suppress(ProcessLookupError):  # it was waited for
+            signal.pidfd_send_signal(self._ending, signal.SIGKILL)
+            self.wait(_KILL_SECONDS)
+        os.close(self._ending)
+        os.close(self.pipe)
+
+
+def _become_examiner(order: Order, out: int) -> NoReturn:
+    """Carry out the order in this fork, in a session of its own, which Ctrl-C does not reach."""
+    status = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        request_end_with_parent()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):  # what else prints does not spoil the lines
+            os.dup2(nowhere, standard)
+        from api.cli.doctor.examiner import Examiner  # noqa: PLC0415 - the command needs no backend
+
+        with os.fdopen(out, "wb") as lines:
+            Examiner(order, lines).run()
+        status = 0
+    finally:
+        os._exit(status)
+
+
 @contextmanager
-def _running(order: Order) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start the process in a session of its own, so that Ctrl-C reaches this process only."""
-    command = [sys.executable, "-m", "api.cli.doctor.examiner", encoded(order).decode()]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _running(order: Order) -> Iterator[_Process]:
+    process = _Process(order)
     try:
         yield process
     finally:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_KILL_SECONDS)
-        if process.stdout is not None:
-            process.stdout.close()
+        process.end()
 
 
-def _lines(process: "subprocess.Popen[bytes]", seconds: float) -> Iterator[ProgressLine | None]:
+def _lines(process: _Process, seconds: float) -> Iterator[ProgressLine | None]:
     """Yield the lines of the process until it closes its output; None when none came in time."""
-    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
-    pipe, rest = process.stdout.fileno(), b""
+    pipe, rest = process.pipe, b""
     deadline = time.monotonic() + max(seconds, _START_SECONDS)
     while True:
         ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))

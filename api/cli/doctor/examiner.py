@@ -3,8 +3,6 @@
 It prints one line of JSON when a check begins, and one when it ends. It may be killed at any time.
 """
 
-import os
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +18,7 @@ from backends.fs import reason_of
 from backends.volumes import raised
 from core import settings as configuration
 from core.errors import StorageError
-from core.process import privileges, request_end_with_parent
+from core.process import privileges
 
 Check = Callable[[Examined], Found]
 
@@ -165,15 +163,3 @@ class Examiner:
             return "Nothing is left.", {}
         self._lock = own_scope.lock(examined.mounted)
         return self._removal(examined)
-
-
-def main() -> None:
-    """Carry out the order in the first argument, a line of JSON."""
-    request_end_with_parent()
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what else prints does not spoil the lines
-    Examiner(msgspec.json.decode(sys.argv[1], type=Order), out).run()
-
-
-if __name__ == "__main__":
-    main()

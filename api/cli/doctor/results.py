@@ -50,6 +50,6 @@ class Wrong(Exception):
         self.change = change
 
 
-def encoded(line: ProgressLine | Order) -> bytes:
+def encoded(line: ProgressLine) -> bytes:
     """Return a line of JSON, with its end."""
     return msgspec.json.encode(line) + b"\n"

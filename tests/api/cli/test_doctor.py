@@ -51,13 +51,16 @@ class Clinic:
         command = ["api.cli", "doctor", "sick", "--size", "4m"]
         return [*command, "--config", settings.origin]
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, "-m", *self.words, "--json", *words],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    def start(self, *words: str) -> "Begun":
+        """Start the command; it prints into a file."""
+        with (self.directory / "printed").open("wb") as output:
+            process = preloaded.start(
+                "command",
+                [*self.words, "--json", *words],
+                output=output,
+                environment=os.environ,
+            )
+        return Begun(process, self.directory / "printed")
 
     def text(self, *words: str, status: int = 0) -> str:
         done = preloaded.run([*self.words, *words], os.environ, 300)
@@ -76,6 +79,19 @@ class Clinic:
     @property
     def has_left(self) -> bool:
         return (self.top / SCOPE.directory).exists() or (self.top / ".vfolder" / LOCK).exists()
+
+
+@dataclass
+class Begun:
+    """A run of the command under way."""
+
+    process: preloaded.Running
+    printed: Path
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Wait for its end; return its exit status, and what it found."""
+        status = self.process.wait(120)
+        return status, json.loads(self.printed.read_text())
 
 
 @pytest.fixture
@@ -191,29 +207,29 @@ def test_a_storage_that_hangs_ends_by_the_deadline(slow: Clinic) -> None:
     assert "No answer within 1 s" in found["mount"]["text"]
 
 
-def begun(clinic: Clinic) -> "subprocess.Popen[str]":
+def begun(clinic: Clinic, *words: str) -> Begun:
     """A run amid its changes, whose calls are slow."""
     suffer(clinic, "delay_seconds = 0.2")
-    process = clinic.start("--write")
+    under_way = clinic.start("--write", *words)
     wait_for((clinic.top / SCOPE.directory).exists)
-    return process
+    return under_way
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_removes_what_it_made(slow: Clinic, number: int) -> None:
-    process = begun(slow)
-    process.send_signal(number)
-    found = json.loads(process.communicate(timeout=120)[0])
-    assert process.returncode == 130
+    under_way = begun(slow)
+    under_way.process.send_signal(number)
+    status, found = under_way.end()
+    assert status == 130
     assert found["checks"][-1]["check"] == "removal"
     assert found["checks"][-1]["status"] == "ok"
     assert not slow.has_left
 
 
 def test_what_a_killed_run_left_is_named_and_removed(slow: Clinic) -> None:
-    process = begun(slow)
+    process = begun(slow).process
     process.kill()
-    process.communicate(timeout=120)
+    process.wait(120)
     suffer(slow, "")
     assert slow.has_left
     found = slow.checks(status=1)
@@ -224,12 +240,10 @@ def test_what_a_killed_run_left_is_named_and_removed(slow: Clinic) -> None:
 
 
 def test_a_storage_that_hangs_amid_the_changes(slow: Clinic) -> None:
-    suffer(slow, "delay_seconds = 0.2")
-    process = slow.start("--write", "--deadline", "3")
-    wait_for((slow.top / SCOPE.directory).exists)
+    under_way = begun(slow, "--deadline", "3")
     suffer(slow, "hang = true")
-    found = json.loads(process.communicate(timeout=120)[0])
-    assert process.returncode == 1
+    status, found = under_way.end()
+    assert status == 1
     assert "hangs" in found["checks"][-1]["text"]
     suffer(slow, "")
     assert "Removed" in slow.checks("--write")["leftovers"]["text"]
