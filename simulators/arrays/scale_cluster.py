@@ -52,6 +52,8 @@ class Cluster:
     #: Filesets with open files.
     in_use: list[str] = field(default_factory=list)
     count: int = 0
+    #: The states of its nodes.
+    nodes: list[str] = field(default_factory=lambda: ["active", "active"])
 
     def create(self, name: str, owner: str, permissions: int, inode_space: str) -> None:
         if not 0 < len(name) <= 255 or FORBIDDEN & set(name) or name in ("root", "new"):

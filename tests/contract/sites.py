@@ -89,11 +89,10 @@ def _array(name: str, **settings: Any) -> Maker:
 
 @contextmanager
 def scale_commands(directory: Path) -> Iterator[Site]:
-    """Storage Scale by its commands, whose stand-ins run as processes."""
-    with _on_btrfs(directory) as shelf:
-        programs = directory / "mmfs"
-        programs.mkdir()
-        mmfs.setup(programs, shelf)
+    """Storage Scale by its commands, each a process."""
+    programs = directory / "mmfs"
+    programs.mkdir()
+    with _on_btrfs(directory) as shelf, mmfs.commands(programs, shelf):
         site = _on_array("gpfs", shelf.top, mmfs.options(programs, shelf))
         kind = replace(
             site.kind,

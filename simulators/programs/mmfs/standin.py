@@ -1,28 +1,38 @@
-#!/usr/bin/env -S python3 -SE
-"""A stand-in for the commands of Storage Scale: `mm…` links to this file, beside a `state.json`.
+"""Stand-ins for the commands of Storage Scale, beside a `state.json`.
 
-It makes what the commands make, on real directories. `-Y` prints the columns in the order that the
+They make what the commands make, on real directories. `-Y` prints the columns in the order that the
 state names, with one that no reader knows. Every call is a line of `calls.jsonl`.
+
+Each `mm…` is a program of the shell, which asks this process: a start of Python costs more than all
+that a command does.
 """
 
-import fcntl
 import json
 import os
 import random
-import sys
-import time
-from collections.abc import Callable
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-HERE = Path(sys.argv[0]).parent
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from simulators.arrays.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused
+from simulators.shelf import BtrfsShelf, Shelf
 
-from simulators.arrays.scale_cluster import BLOCK, FILE_SYSTEM, Cluster, Refused  # noqa: E402
-from simulators.shelf import BtrfsShelf, Shelf  # noqa: E402
+#: It sends its name and its arguments; the answer is its exit status and what it prints.
+PROGRAM = r"""#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/PORT || exit 99
+printf '%s\0' "${0##*/}" "$@" >&3
+printf '\0' >&3
+read -r status <&3
+if [ "$status" = hang ]; then (sleep 600; :) & sleep 600; :; fi
+if [ "$status" = 0 ]; then cat <&3; else cat <&3 >&2; fi
+exit "$status"
+"""
 
-STATE = ("filesets", "snapshots", "limits", "further", "effects", "count")
+STATE = ("filesets", "snapshots", "limits", "further", "effects", "count", "nodes")
 SETTINGS = ("default_limit", "per_fileset", "enforced", "root_held", "in_use")
 
 
@@ -30,13 +40,52 @@ class Usage(Exception):
     """Arguments that the command does not know."""
 
 
-def setup(directory: Path, shelf: Shelf, **settings: Any) -> None:
-    """Make the directory of the commands, for a file system on a shelf."""
-    for name in COMMANDS:
-        (directory / name).symlink_to(Path(__file__).resolve())
+@contextmanager
+def commands(directory: Path, shelf: Shelf, **settings: Any) -> Iterator[None]:
+    """Make the directory of the commands, for a file system on a shelf, and answer them."""
     kind = "btrfs" if isinstance(shelf, BtrfsShelf) else "plain"
     state = {"top": str(shelf.top), "kind": kind, "seed": 1, "settings": settings, "faults": []}
     (directory / "state.json").write_text(json.dumps(state))
+    with _Listener(directory) as listener:
+        for name in COMMANDS:
+            program = directory / name
+            program.write_text(PROGRAM.replace("PORT", str(listener.server_address[1])))
+            program.chmod(0o755)
+        threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield
+        finally:
+            listener.shutdown()
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lock = threading.Lock()
+        super().__init__(("127.0.0.1", 0), _Call)
+
+
+class _Call(socketserver.StreamRequestHandler):
+    """One run of a command."""
+
+    server: _Listener
+
+    def handle(self) -> None:
+        words = []
+        while word := self._word():
+            words.append(word)
+        with self.server.lock:
+            status, text = called(self.server.directory, *words)
+        self.wfile.write(f"{status}\n{text}".encode())
+
+    def _word(self) -> str:
+        found = bytearray()
+        while (byte := self.rfile.read(1)) not in (b"", b"\0"):
+            found += byte
+        return found.decode()
 
 
 def options(directory: Path, shelf: Shelf) -> dict[str, Any]:
@@ -58,28 +107,24 @@ def loaded(state: dict[str, Any]) -> Cluster:
     return Cluster(shelf, **place, **known, **state["settings"])
 
 
-def main() -> int:
-    program, words = Path(sys.argv[0]).name, sys.argv[1:]
-    with (HERE / "calls.jsonl").open("a") as calls:
+def called(here: Path, program: str, *words: str) -> tuple[int | str, str]:
+    """Run a command: its exit status, or `hang`, and what it prints."""
+    with (here / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps([program, *words]) + "\n")
-    with (HERE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        state = json.loads((HERE / "state.json").read_text())
-        fault = next((f for f in state["faults"] if f[0] == program), None)
-        if fault is not None:
-            state["faults"].remove(fault)
-            (HERE / "state.json").write_text(json.dumps(state))
-            if fault[1] == "hang":
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                os.fork()
-                time.sleep(600)
-            if fault[1] != "after":
-                return failed(program, 1, fault[1])
-        status = done(program, words, state)
-        return failed(program, 1, "6027-1639 Command failed.") if fault else status
+    state = json.loads((here / "state.json").read_text())
+    fault = next((f for f in state["faults"] if f[0] == program), None)
+    if fault is not None:
+        state["faults"].remove(fault)
+        (here / "state.json").write_text(json.dumps(state))
+        if fault[1] == "hang":
+            return "hang", ""
+        if fault[1] != "after":
+            return failed(program, 1, fault[1])
+    done = run(here, program, list(words), state)
+    return failed(program, 1, "6027-1639 Command failed.") if fault else done
 
 
-def done(program: str, words: list[str], state: dict[str, Any]) -> int:
+def run(here: Path, program: str, words: list[str], state: dict[str, Any]) -> tuple[int, str]:
     """Run a command; leave the state to the next one."""
     cluster = loaded(state)
     try:
@@ -90,31 +135,31 @@ def done(program: str, words: list[str], state: dict[str, Any]) -> int:
     except (Usage, ValueError, IndexError):
         return failed(program, 1, f"6027-1594 Run the {program} command until successful: usage")
     finally:
-        draft = HERE / "state.json.new"
+        draft = here / "state.json.new"
         now = {name: getattr(cluster, name) for name in STATE}
         draft.write_text(json.dumps(state | now))
-        draft.rename(HERE / "state.json")
-    show(program, rows or [], state["seed"])
-    return 0
+        draft.rename(here / "state.json")
+    return 0, shown(program, rows or [], state["seed"])
 
 
-def failed(program: str, status: int, words: str) -> int:
-    print(f"{program}: {words}", file=sys.stderr)
-    return status
+def failed(program: str, status: int, words: str) -> tuple[int, str]:
+    """How a command ends that fails."""
+    return status, f"{program}: {words}\n"
 
 
-def show(program: str, rows: list[dict[str, Any]], seed: int) -> None:
-    """Print rows as `-Y` does: a header before the first row of a section."""
-    seen = set()
+def shown(program: str, rows: list[dict[str, Any]], seed: int) -> str:
+    """Rows as `-Y` prints them: a header before the first row of a section."""
+    seen, lines = set(), []
     for row in rows:
         section = row.get("", "")
         names = [name for name in row if name] + ["unheardOf"]
         random.Random(seed).shuffle(names)
         if section not in seen:
             seen.add(section)
-            print(":".join([program, section, "HEADER", "1", "", "", *names, ""]))
+            lines.append(":".join([program, section, "HEADER", "1", "", "", *names, ""]))
         values = [quote(str(row.get(name, "")), safe=" ;,.-_") for name in names]
-        print(":".join([program, section, "0", "1", "", "", *values, ""]))
+        lines.append(":".join([program, section, "0", "1", "", "", *values, ""]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def exactly(words: list[str], *shape: str | None) -> list[str]:
@@ -233,10 +278,9 @@ def lsattr(cluster: Cluster, words: list[str]) -> None:
         raise Refused("", "6027-1256", f"{path} is not in a GPFS file system.")
 
 
-def getstate(_: Cluster, words: list[str]) -> list[dict[str, Any]]:
+def getstate(cluster: Cluster, words: list[str]) -> list[dict[str, Any]]:
     exactly(words, "-a", "-Y")
-    states = json.loads((HERE / "state.json").read_text()).get("nodes", ["active", "active"])
-    return [{"nodeName": f"node{n}", "state": state} for n, state in enumerate(states, 1)]
+    return [{"nodeName": f"node{n}", "state": state} for n, state in enumerate(cluster.nodes, 1)]
 
 
 def df(_: Cluster, words: list[str]) -> list[dict[str, Any]]:
@@ -263,6 +307,3 @@ COMMANDS: dict[str, Callable[[Cluster, list[str]], list[dict[str, Any]] | None]]
     "mmgetstate": getstate,
     "mmdf": df,
 }
-
-if __name__ == "__main__":
-    sys.exit(main())

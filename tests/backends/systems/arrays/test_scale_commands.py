@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,13 +29,9 @@ PATIENT = {"deadline_seconds": 120.0}
 class Node:
     """A node with the commands, and a backend that runs them."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
-        self.top, self.programs = directory / "research", directory / "bin"
-        self.top.mkdir()
-        self.programs.mkdir()
-        shelf = Shelf(self.top)
-        standin.setup(self.programs, shelf, **settings)
-        self._options = standin.options(self.programs, shelf) | PATIENT
+    def __init__(self, top: Path, programs: Path) -> None:
+        self.top, self.programs = top, programs
+        self._options = standin.options(programs, Shelf(top)) | PATIENT
         self.backend = self.another()
 
     def another(self, **options: Any) -> ScaleBackend:
@@ -53,9 +51,32 @@ class Node:
         return [words for name, *words in map(json.loads, lines) if name == program]
 
 
+MakeNode = Callable[..., Node]
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[MakeNode]:
+    """Makes a node whose commands run until the end of the test."""
+    top, programs = tmp_path / "research", tmp_path / "bin"
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> Node:
+            top.mkdir()
+            programs.mkdir()
+            stack.enter_context(standin.commands(programs, Shelf(top), **settings))
+            return Node(top, programs)
+
+        yield make
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> Node:
+    """A node of a cluster that enforces limits."""
+    return make_node()
+
+
 @pytest.mark.parametrize("seed", [1, 2], ids=lambda seed: f"columns {seed}")
-def test_a_scope_lives_and_goes_whatever_the_order_of_columns(tmp_path: Path, seed: int) -> None:
-    node = Node(tmp_path)
+def test_a_scope_lives_and_goes_whatever_the_order_of_columns(node: Node, seed: int) -> None:
     node.change(seed=seed)
     node.backend.probe()
     eventually(lambda: {"quota", "snapshot"} <= set(capabilities(node.backend)))
@@ -77,9 +98,9 @@ def test_a_scope_lives_and_goes_whatever_the_order_of_columns(tmp_path: Path, se
     ids=["creation with effect", "link without effect", "limit with effect"],
 )
 def test_a_command_that_fails_is_continued_by_the_next_try(
-    tmp_path: Path, program: str, *, after: bool
+    node: Node, program: str, *, after: bool
 ) -> None:
-    node, one = Node(tmp_path), scope()
+    one = scope()
     node.change(faults=[[program, "after" if after else "6027-1639 Command failed."]])
     with pytest.raises(errors.BackendFailed, match=rf"`{program}`.*6027-1639"):
         node.backend.create_scope(one, MIB)
@@ -88,15 +109,14 @@ def test_a_command_that_fails_is_continued_by_the_next_try(
     assert len(node.state["filesets"]) == 1
 
 
-def test_busy_means_wait(tmp_path: Path) -> None:
-    node, one = Node(tmp_path), scope()
+def test_busy_means_wait(node: Node) -> None:
+    one = scope()
     node.change(faults=[["mmcrfileset", "6027-1242 Another command is already running."]] * 2)
     node.backend.create_scope(one, MIB)
     assert len(node.ran("mmcrfileset")) == 3
 
 
-def test_a_command_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
-    node = Node(tmp_path)
+def test_a_command_that_hangs_is_ended_with_all_it_started(node: Node) -> None:
     node.change(faults=[["mmdf", "hang"]])
     with pytest.raises(errors.DeadlineExceeded):
         node.another(deadline_seconds=5.0).array_capacity()
@@ -126,22 +146,22 @@ def running(program: str) -> list[str]:
     ],
 )
 def test_who_is_held_to_a_limit_is_asked(
-    tmp_path: Path, settings: dict[str, Any], word: str
+    make_node: MakeNode, settings: dict[str, Any], word: str
 ) -> None:
-    node, one = Node(tmp_path, **settings), scope()
+    node, one = make_node(**settings), scope()
     node.backend.create_scope(one, MIB)
     assert node.backend.describe_scope(one).enforced == word
 
 
-def test_a_command_that_may_not_run_leaves_it_unknown(tmp_path: Path) -> None:
-    node, one = Node(tmp_path), scope()
+def test_a_command_that_may_not_run_leaves_it_unknown(node: Node) -> None:
+    one = scope()
     node.backend.create_scope(one, MIB)
     node.change(faults=[["mmlsconfig", "6027-1639 Command failed."]])
     assert node.another().describe_scope(one).enforced == "unknown"
 
 
-def test_a_fileset_in_use_stays(tmp_path: Path) -> None:
-    node, one = Node(tmp_path), scope()
+def test_a_fileset_in_use_stays(node: Node) -> None:
+    one = scope()
     node.backend.create_scope(one, MIB)
     node.change(settings={"in_use": [one.directory]})
     with pytest.raises(errors.BackendFailed, match="busy") as caught:
@@ -151,9 +171,10 @@ def test_a_fileset_in_use_stays(tmp_path: Path) -> None:
 
 
 def test_nothing_is_removed_from_a_directory_that_is_no_file_system_of_the_cluster(
+    node: Node,
     tmp_path: Path,
 ) -> None:
-    node, one = Node(tmp_path), scope()
+    one = scope()
     node.backend.create_scope(one, MIB)
     (tmp_path / "elsewhere").mkdir()
     lost = node.another(gpfs_path=str(tmp_path / "elsewhere"))
@@ -162,8 +183,7 @@ def test_nothing_is_removed_from_a_directory_that_is_no_file_system_of_the_clust
     assert node.state["limits"] == {one.directory: MIB}
 
 
-def test_a_snapshot_is_kept_and_goes_with_its_vfolder(tmp_path: Path) -> None:
-    node = Node(tmp_path)
+def test_a_snapshot_is_kept_and_goes_with_its_vfolder(node: Node) -> None:
     vfolder = VFolderId(scope(), uuid4())
     assert vfolder.scope
     node.backend.create_scope(vfolder.scope)
@@ -179,8 +199,7 @@ def test_a_snapshot_is_kept_and_goes_with_its_vfolder(tmp_path: Path) -> None:
     assert not any(node.state["snapshots"].values())
 
 
-def test_health_and_capacity(tmp_path: Path) -> None:
-    node = Node(tmp_path)
+def test_health_and_capacity(node: Node) -> None:
     assert node.backend.hardware().status == HardwareStatus.HEALTHY
     node.change(nodes=["active", "down"])
     found = node.backend.hardware()
@@ -191,8 +210,7 @@ def test_health_and_capacity(tmp_path: Path) -> None:
     assert (room.capacity_bytes, room.used_bytes) == (100 << 30, 10 << 30)
 
 
-def test_a_node_without_the_commands(tmp_path: Path) -> None:
-    node = Node(tmp_path)
+def test_a_node_without_the_commands(node: Node, tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigurationError, match="gpfs_command_dir"):
         node.another(gpfs_command_dir=str(tmp_path / "nowhere")).array_capacity()
     prefixed = node.another(gpfs_command=["env"])
