@@ -4,7 +4,9 @@ import os
 import re
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -14,6 +16,22 @@ from contract.waiting import eventually
 
 T = TypeVar("T")
 _CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
+_ENDS = frozenset({"exit_group", "exit"})
+
+
+@dataclass(frozen=True)
+class Part:
+    """Each `every`-th point of death, beginning with the `first`."""
+
+    every: int = 1
+    first: int = 1
+
+    def of(self, number: int) -> range:
+        """Return the turns of a call that is made so often."""
+        return range(self.first, number + 1, self.every)
+
+
+ALL = Part()
 
 
 def child(act: Callable[[], None]) -> int:
@@ -43,32 +61,29 @@ def traced(act: Callable[[], None], *options: str) -> int:
     return ended
 
 
-def calls_of(act: Callable[[], None]) -> list[str]:
-    """Return the names of all system calls of a function."""
+def calls_of(act: Callable[[], None]) -> Counter[str]:
+    """Return how often a function makes each of its system calls."""
     with NamedTemporaryFile() as file:
         traced(act, "-o", file.name)
-        text = Path(file.name).read_text("utf-8", "replace")
-    return sorted(set(_CALL.findall(text)) - {"exit_group", "exit"})
+        found = Counter(_CALL.findall(Path(file.name).read_text("utf-8", "replace")))
+    return Counter({name: found[name] for name in sorted(found.keys() - _ENDS)})
 
 
 def deaths(
-    act: Callable[[T], None], made: Callable[[], T], calls: Sequence[str] = ()
+    act: Callable[[T], None], made: Callable[[], T], calls: Sequence[str] = (), part: Part = ALL
 ) -> Iterator[T]:
     """Yield what a function worked on, for each point at which it was killed.
 
-    It is killed before the first, the second … of each kind of system call in turn, until there is
-    no further one. Without `calls`, these are all kinds that the function makes.
+    It is killed before the first, the second … of each kind of system call in turn. Without
+    `calls`, these are all kinds that the function makes. One run without a death counts them.
     """
-    if not calls:
-        first = made()
-        calls = calls_of(lambda: act(first))
-    for call in calls:
-        turn = 1
-        while True:
+    first = made()
+    found = calls_of(lambda: act(first))
+    for call in calls or found:
+        for turn in part.of(found[call]):
             worked_on = made()
             inject = f"inject={call}:signal=KILL:when={turn}"
             ended = traced(partial(act, worked_on), "-o", "/dev/null", "-e", inject)
             if not os.WIFSIGNALED(ended):
                 break
             yield worked_on
-            turn += 1

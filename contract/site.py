@@ -23,6 +23,7 @@ from backends.base import (
 )
 from backends.tree import Aspect
 from backends.volumes import BackendFactory, create_backend
+from contract.deaths import ALL, Part
 from core import settings as configuration
 from core.errors import ConfigurationError
 
@@ -129,6 +130,8 @@ class Site:
     kind: Kind
     #: Makes backends of this kind; the backend's class when left out.
     make: BackendFactory | None = None
+    #: Which of the points of death are tried; another site of the same code may have the others.
+    deaths: Part = ALL
 
     def another(self, mount: Mount) -> MountedBackend:
         """Make another backend of this kind, on the same volume or elsewhere."""

@@ -46,7 +46,9 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
         made.append(new())
         return made[-1]
 
-    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), fresh, calls):
+    for scope in deaths(
+        lambda scope: backend.create_scope(scope, 5 * MIB), fresh, calls, site.deaths
+    ):
         died += 1
         with suppress(errors.QuotaScopeExists):  # it was complete already
             backend.create_scope(scope, 5 * MIB)
@@ -54,7 +56,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
             found = backend.describe_scope(scope)
             assert (found.limit_bytes, found.enforced) == (5 * MIB, "hard")
             assert leftovers(backend) == []
-    assert died > CALLS_MIN
+    assert died * site.deaths.every > CALLS_MIN
     for scope in made:
         backend.delete_scope(scope)
 
@@ -69,14 +71,14 @@ def test_a_removal_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
         return scope
 
     died = 0
-    for scope in deaths(backend.delete_scope, made, calls):
+    for scope in deaths(backend.delete_scope, made, calls, site.deaths):
         died += 1
         with suppress(errors.QuotaScopeNotFound):  # it was gone already
             backend.delete_scope(scope)
         backend.create_scope(scope)
         assert backend.describe_scope(scope).limit_bytes is None
         backend.delete_scope(scope)
-    assert died > CALLS_MIN
+    assert died * site.deaths.every > CALLS_MIN
 
 
 def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
@@ -89,7 +91,7 @@ def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
         snapshots.create_snapshot(vfolder, name)
 
     died = 0
-    for name in deaths(create, lambda: f"n{next(numbers)}", site.kind.deadly_calls):
+    for name in deaths(create, lambda: f"n{next(numbers)}", site.kind.deadly_calls, site.deaths):
         died += 1
         with suppress(SnapshotExists):  # it was complete already
             snapshots.create_snapshot(vfolder, name)
@@ -97,7 +99,7 @@ def test_a_snapshot_killed_at_any_call_is_made_by_the_next(
         with snapshots.open_snapshot(vfolder, name) as kept:
             assert os.listdir(kept) == ["file"]
         snapshots.delete_snapshot(vfolder, name)
-    assert died > CALLS_MIN
+    assert died * site.deaths.every > CALLS_MIN
     for one in snapshots.list_snapshots(vfolder):  # the last one was not killed
         snapshots.delete_snapshot(vfolder, one.name)
 
@@ -112,7 +114,10 @@ def test_a_deletion_of_a_snapshot_killed_at_any_call_is_done_by_the_next(
 
     died = 0
     for name in deaths(
-        lambda name: snapshots.delete_snapshot(vfolder, name), made, site.kind.deadly_calls
+        lambda name: snapshots.delete_snapshot(vfolder, name),
+        made,
+        site.kind.deadly_calls,
+        site.deaths,
     ):
         died += 1
         with suppress(SnapshotNotFound):  # it was gone already
@@ -120,4 +125,4 @@ def test_a_deletion_of_a_snapshot_killed_at_any_call_is_done_by_the_next(
         assert snapshots.list_snapshots(vfolder) == []
         snapshots.create_snapshot(vfolder, name)
         snapshots.delete_snapshot(vfolder, name)
-    assert died > CALLS_MIN
+    assert died * site.deaths.every > CALLS_MIN

@@ -85,4 +85,4 @@ def site(
         yield sites.s3(tmp_path_factory.mktemp("site"), storage)
         return
     with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
-        yield made
+        yield sites.with_part(request.param, made)

@@ -14,6 +14,7 @@ from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
 from backends.volumes import backend_factory
+from contract.deaths import ALL, Part
 from contract.site import Kind, Site, kind_of, mounted_backend
 from core.process import privileges
 from simulators.arrays import onefs, vast
@@ -27,6 +28,7 @@ from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
+from tests.support.thoroughness import THOROUGH
 
 #: The mount of these simulators lists the directory of snapshots; a real one does not.
 LISTED_SNAPSHOTS = {
@@ -227,6 +229,15 @@ MAKERS = {
     "nfs": nfs,
     "exascaler": exascaler,
 }
+#: The points of death that a site has; sites of the same code share them (all: `make thorough`).
+DEATHS = {
+    "vfs": Part(2, 1),
+    "faulty": Part(2, 2),
+    "btrfs": Part(2, 1),
+    "btrfs-simple": Part(2, 2),
+    "cephfs": Part(3, 1),
+    "ontap": Part(3, 1),
+}
 #: Volumes that need a kernel with project quota, or with NFS.
 IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
@@ -242,6 +253,11 @@ LONG = {
 }
 #: The modules of the suite that are about a volume of objects, too.
 OF_OBJECTS = ("test_objects", "test_scopes", "test_faults")
+
+
+def with_part(name: str, made: Site) -> Site:
+    """Return the site with its part of the points of death."""
+    return made if THOROUGH else replace(made, deaths=DEATHS.get(name, ALL))
 
 
 def here(module: str) -> list[str]:
