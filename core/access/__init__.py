@@ -1,7 +1,7 @@
 """Access: who may do what, credentials, and signed tickets. Knows no volume, job and HTTP.
 
-Modules that need `audit`, `link_counts` or one of `credentials` import it by name: they load
-libraries that most processes do not need.
+Modules that need `audit`, `link_counts`, a call-out or one of `credentials` import it by name:
+they load libraries that most processes do not need.
 """
 
 from core.access import links, records, tickets
@@ -13,23 +13,27 @@ from core.access.cache import (
     record_key,
     user_key,
 )
-from core.access.deciders import Deciders
-from core.access.decision import (
+from core.access.decisions import (
+    ACTS,
     AccessReason,
+    AccessRule,
     DeciderKind,
+    Deciders,
     Decision,
     Held,
     JobResource,
+    Need,
     ProtectedResource,
+    Role,
     ScopeResource,
     VFolderResource,
     combined,
     covers_places,
     decide,
     decide_rule,
+    explained,
     held,
 )
-from core.access.explanation import explained
 from core.access.index import AccessIndex, IndexEntry
 from core.access.permissions import PERSON_SCOPES, Permission, Scope
 from core.access.records import (
@@ -41,7 +45,6 @@ from core.access.records import (
     SubjectRecord,
     VFolderRecord,
 )
-from core.access.rules import ACTS, AccessRule, Need, Role
 from core.access.subjects import Caller, CredentialFacts, CredentialKind, Subject, SubjectKind
 from core.access.tickets import (
     AnyTicket,
@@ -97,12 +100,12 @@ __all__ = [
     "VFolderRecord",
     "VFolderResource",
     "audit",
-    "callout",
     "combined",
     "covers_places",
     "credentials",
     "decide",
     "decide_rule",
+    "decisions",
     "explained",
     "group_key",
     "held",

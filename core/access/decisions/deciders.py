@@ -10,10 +10,16 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from core.access.cache import AccessCache, record_key, user_key
-from core.access.decision import Decision, Held, JobResource, ProtectedResource, VFolderResource
-from core.access.decision import decide_rule as decide_read
+from core.access.decisions.decision import (
+    Decision,
+    Held,
+    JobResource,
+    ProtectedResource,
+    VFolderResource,
+)
+from core.access.decisions.decision import decide_rule as decide_read
+from core.access.decisions.rules import AccessRule, Need
 from core.access.permissions import Permission
-from core.access.rules import AccessRule, Need
 from core.access.subjects import Caller
 from core.errors import AccessUnavailable
 from core.settings import AccessTable
@@ -35,7 +41,7 @@ class Deciders:
         self._table = table
         self._cache = cache
         if table.decider != "local":
-            from core.access.callout import Callout  # noqa: PLC0415 - loads urllib3
+            from core.access.decisions.callout import Callout  # noqa: PLC0415 - loads urllib3
 
             self._callout = Callout(table.callout, directory)
 
@@ -106,7 +112,7 @@ class Deciders:
         ]
 
     def _held(self, caller: Caller, action: str, questions: Sequence[Question]) -> list[Held]:
-        from core.access.callout import Check  # noqa: PLC0415 - loads urllib3
+        from core.access.decisions.callout import Check  # noqa: PLC0415 - loads urllib3
 
         maker = caller.subject.maker
         caller = structs.replace(caller, subject=maker) if maker else caller

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import structs
 
-from core.access.decision import (
+from core.access.decisions.decision import (
     Decision,
     Held,
     VFolderResource,
@@ -13,8 +13,8 @@ from core.access.decision import (
     decide_rule,
     held,
 )
+from core.access.decisions.rules import AccessRule
 from core.access.records import Grant, VFolderRecord
-from core.access.rules import AccessRule
 from core.access.subjects import Caller, Subject
 
 

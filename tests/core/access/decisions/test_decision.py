@@ -42,7 +42,7 @@ VFOLDER = UUID(int=1000)
 NONE, RO, RW, RWD, OWNER = Permission
 
 # What each act needs, as the specification says it: the ends, their permission, the scopes.
-# A change of `core/access/rules.py` that is not made here fails.
+# A change of `core/access/decisions/rules.py` that is not made here fails.
 SELF = {
     "me.read": "",
     "signin.manage": "",

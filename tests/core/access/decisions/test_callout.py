@@ -28,7 +28,7 @@ from core.access import (
     VFolderResource,
     callout,
 )
-from core.access.callout import ANSWER_MAX_BYTES, FAILURES_MAX, OPEN_SECONDS, Circuit
+from core.access.decisions.callout import ANSWER_MAX_BYTES, FAILURES_MAX, OPEN_SECONDS, Circuit
 from core.errors import AccessUnavailable
 from core.settings import AccessTable, CalloutTable
 from tests.support.doors import settings_in

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from msgspec import Struct, structs
 
+from core.access.decisions.rules import AccessRule, Need
 from core.access.permissions import Permission, Scope
 from core.access.records import Grant, VFolderRecord
-from core.access.rules import AccessRule, Need
 from core.access.subjects import Caller, CredentialFacts, Subject
 from core.names import QuotaScope, ScopeKind
 

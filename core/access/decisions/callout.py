@@ -18,7 +18,7 @@ from typing import Any
 import urllib3
 from msgspec import Struct
 
-from core.access.decision import Held
+from core.access.decisions.decision import Held
 from core.access.permissions import Permission
 from core.access.subjects import Caller
 from core.errors import AccessUnavailable, InvalidParameters
