@@ -26,8 +26,8 @@ from core.access import (
     Subject,
     VFolderRecord,
     VFolderResource,
-    callout,
 )
+from core.access.decisions import callout
 from core.access.decisions.callout import ANSWER_MAX_BYTES, FAILURES_MAX, OPEN_SECONDS, Circuit
 from core.errors import AccessUnavailable
 from core.settings import AccessTable, CalloutTable

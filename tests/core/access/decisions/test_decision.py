@@ -624,7 +624,7 @@ def test_a_need_without_a_resource_of_its_kind_is_refused() -> None:
 
 
 def test_the_documents_have_the_table_of_acts() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "access.md").read_text("utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "access.md").read_text("utf-8")
     for rule in ACTS.values():
         assert f"| `{rule.name}` | {rule.summary} | {rule.text} |" in text
     documented = re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", text, re.MULTILINE)
