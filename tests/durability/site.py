@@ -1,7 +1,9 @@
 """One node whose power fails: its volume on `crashfs`, its jobs run by the test itself."""
 
+import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from core.names import QuotaScope, VFolderId
 from core.redis import Database, connect
 from tests.support.crashfs import CrashFS, Cut, Watched, refill
 from tests.support.doors import mark, settings_in
+from tests.support.thoroughness import times
 from tests.support.valkey import Valkey
 from workers.node.sweeps import Sweep
 from workers.runner import JobFailed, Runner
@@ -39,8 +42,8 @@ lease-seconds = 600
 EVERY_CUT = "VFOLDER_EVERY_CUT"
 #: Around a sync there is always a cut; between two syncs, one before every so many changes.
 CHANGES_PER_CUT = 5
-#: States of one verb that are looked at in a sample. They are spread evenly.
-STATES_MAX = 60
+#: States of one verb that are looked at in a sample. Each kind of state is among them.
+STATES_MAX = times(24, 60)
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,10 @@ class Site:
         self.store = JobStore(self.client, lambda _: None)
         self.scope = QuotaScope.parse(f"user:{UUID(int=7)}")
         self._boots = 0
-        #: Look at every crash instead of a sample; for a test that has few.
-        self.every_cut = EVERY_CUT in os.environ
+        every = EVERY_CUT in os.environ
+        #: A test may look at more crashes: with a cut before each change, and a larger sample.
+        self.changes_per_cut = 1 if every else CHANGES_PER_CUT
+        self.states_max = sys.maxsize if every else STATES_MAX
 
     # -- What is there -----------------------------------------------------------------------------
     def vfolder(self, number: int) -> VFolderId:
@@ -171,14 +176,13 @@ class Site:
 
     def recorded(self, act: Callable[[], object], watched: list[Watched]) -> list[Crash]:
         """Call a function and return all its crashes."""
-        every = 1 if self.every_cut else CHANGES_PER_CUT
-        self.volume.record(self.valkey.url, watched, every)
+        self.volume.record(self.valkey.url, watched, self.changes_per_cut)
         act()
         return [Crash(cut, name) for cut in self.volume.cuts() for name in cut.states]
 
     def check(self, crashes: list[Crash], right: Callable[[Crash], None]) -> None:
         """Check a sample of crashes; each time the machine has started again."""
-        for crash in crashes if self.every_cut else sample(crashes):
+        for crash in sample(crashes, self.states_max):
             self.start_again(crash)
             try:
                 right(crash)
@@ -195,9 +199,17 @@ class Site:
         refill(self.valkey.url, crash.cut.store)
 
 
-def sample(crashes: list[Crash]) -> list[Crash]:
-    """Return all crashes, or some that are spread evenly; the last is among them."""
-    if len(crashes) <= STATES_MAX:
-        return crashes
-    step = len(crashes) / STATES_MAX
-    return [crashes[-1 - int(number * step)] for number in range(STATES_MAX)][::-1]
+def sample(crashes: list[Crash], most: int) -> list[Crash]:
+    """Return all crashes, or about so many that are spread evenly over each kind of state.
+
+    The last crash of each kind is among them.
+    """
+    kinds: dict[str, list[int]] = {}
+    for place, crash in enumerate(crashes):
+        kinds.setdefault(crash.name.rstrip("0123456789 "), []).append(place)
+    share = min(1.0, most / len(crashes))
+    chosen = set[int]()
+    for places in kinds.values():
+        count = math.ceil(len(places) * share)
+        chosen.update(places[-1 - number * len(places) // count] for number in range(count))
+    return [crashes[place] for place in sorted(chosen)]

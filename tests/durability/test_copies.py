@@ -22,6 +22,7 @@ from core.jobs.requests import (
 )
 from core.names import VFolderId
 from tests.durability.site import VOLUME, Crash, Site
+from tests.support.thoroughness import times
 from tests.support.trees import attributes, copied_in_pieces
 from workers.run import Manifest
 from workers.verbs.transfer import transfer as transfers
@@ -123,7 +124,8 @@ def test_a_file_in_pieces_whose_name_is_lost(site: Site, monkeypatch: pytest.Mon
         site.resumed(job)
         assert attributes(site.path(target)) == wanted
 
-    site.every_cut = True
+    site.changes_per_cut = 1
+    site.states_max = times(40, 1000)
     site.crash(lambda: site.resumed(job), right, [])
 
 

@@ -16,11 +16,12 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import ConnectionPool, Redis
 
 from backends.fs import linux
 from tests.support.disk_model import State
@@ -46,13 +47,23 @@ class Cut:
     promised: tuple[str | None, ...]
 
 
+@cache
+def _pool(url: str) -> ConnectionPool:
+    return ConnectionPool.from_url(url)
+
+
+def store(url: str) -> Redis:
+    """Return a client; its connections stay open for the next one, since a new one is dear."""
+    return Redis(connection_pool=_pool(url))
+
+
 def dump(url: str) -> Dump:
     """Return the content of a store."""
     found: Dump = {}
-    with Redis.from_url(url) as client:
+    with store(url) as client:
         for name in client.info("keyspace"):  # type: ignore[union-attr] # a synchronous client
             database = int(str(name).removeprefix("db"))
-            with Redis.from_url(f"{url}/{database}") as one:
+            with store(f"{url}/{database}") as one:
                 keys = sorted(one.scan_iter(count=1000))
                 pipe = one.pipeline(transaction=True)
                 for key in keys:
@@ -65,10 +76,10 @@ def dump(url: str) -> Dump:
 
 def refill(url: str, content: Dump) -> None:
     """Give a store this content and no other."""
-    with Redis.from_url(url) as client:
+    with store(url) as client:
         client.flushall()
     for database, values in content.items():
-        with Redis.from_url(f"{url}/{database}") as one, one.pipeline(transaction=True) as pipe:
+        with store(f"{url}/{database}") as one, one.pipeline(transaction=True) as pipe:
             for key, (value, left_ms) in values.items():
                 pipe.restore(key, max(0, left_ms), value)
             pipe.execute()

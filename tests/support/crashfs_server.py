@@ -13,9 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from redis import Redis
-
-from tests.support.crashfs import SYNC_MARK, Cut, Watched, dump
+from tests.support.crashfs import SYNC_MARK, Cut, Watched, dump, store
 from tests.support.disk_model import Disk, State, fingerprint
 from tests.support.fuse_mount import pass_modes
 
@@ -65,8 +63,9 @@ class _Recorder:
             self._cuts.append(Cut(self._number, call, states, dump(self._url), promised))
 
     def _value(self, database: int, key: str, member: str) -> str | None:
-        with Redis.from_url(f"{self._url}/{database}", decode_responses=True) as client:
-            return str(client.hget(key, member) if member else client.get(key))
+        with store(f"{self._url}/{database}") as client:
+            found = client.hget(key, member) if member else client.get(key)
+        return str(found.decode() if isinstance(found, bytes) else found)
 
     def answer(self, verb: str, *args: Any) -> Any:
         """Do what the test's side asks."""
