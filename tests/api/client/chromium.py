@@ -13,6 +13,9 @@ from typing import Any
 
 from tests.support.node import wait_for
 
+#: Bytes per second of a slow line, so that an upload lasts until it is looked at.
+SLOW_BYTES_PER_SECOND = 400_000
+
 
 class Browser:
     """One page of one browser process."""
@@ -96,6 +99,12 @@ class Browser:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path) for path in paths])
+
+    def slow_uploads(self) -> None:
+        """Let the page send slowly from now on."""
+        self.call("Network.enable")
+        rates = {"downloadThroughput": -1, "uploadThroughput": SLOW_BYTES_PER_SECOND}
+        self.call("Network.emulateNetworkConditions", offline=False, latency=0, **rates)
 
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contract.waiting import eventually
-from tests.api.client.chromium import Browser, browser
+from tests.api.client.chromium import SLOW_BYTES_PER_SECOND, Browser, browser
 from tests.api.client.conftest import Folder
 from tests.api.client.test_uploads import staged
 
@@ -15,8 +15,6 @@ pytestmark = pytest.mark.part("chromium")
 
 TOTAL = "document.getElementById('total').textContent"
 ENDED = ["done", "failed", "exists", "cancelled"]
-#: Bytes per second of a slow line, so that an upload lasts until it is looked at.
-SLOW_BYTES_PER_SECOND = 400_000
 BIG_BYTES = 20 << 20
 
 

@@ -29,9 +29,10 @@ from backends.tree.selection import SLICE_ENTRIES
 from contract.trees import Opener
 from core.jobs import Unattended
 from tests.support.brittlefs import Rule, mounted
+from tests.support.thoroughness import times
 
 SECRET = b"outside, never to be seen inside"
-ROUNDS = 6
+ROUNDS = times(3, 6)
 PLACES = 6
 
 

@@ -20,6 +20,7 @@ from backends.tree import (
 )
 from contract.trees import Opener
 from core.jobs import Unattended
+from tests.support.thoroughness import times
 
 KILLS = 6
 #: Every overlay calls its control more often than this, so each kill interrupts one.
@@ -46,14 +47,14 @@ def plant(top: Path, files: int, text: str) -> None:
         path.write_text(text * (number % 50))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(times(2, 3)))
 def test_killed_while_it_is_laid_over(tmp_path: Path, anchor: Opener, seed: int) -> None:
     dice = random.Random(seed)
     places = {name: tmp_path / name for name in ("source", "live", "staged", "displaced")}
     for path in places.values():
         path.mkdir()
-    plant(places["source"], 1500, "new")
-    plant(places["live"], 1000, "old")
+    plant(places["source"], 700, "new")
+    plant(places["live"], 500, "old")
     (places["live"] / "extra/deep").mkdir(parents=True)
     (places["live"] / "d1/gone").write_text("extra")
     fds = {name: anchor(path) for name, path in places.items()}

@@ -22,6 +22,7 @@ from backends.tree import (
 from backends.tree.fast import Loops
 from contract.trees import Opener
 from core.jobs import Unattended
+from tests.support.thoroughness import times
 
 names = st.binary(min_size=1, max_size=12).filter(
     lambda n: n not in (b".", b"..") and not set(n) & {0, 47}
@@ -84,7 +85,9 @@ def naive(root: Path) -> tuple[int, int, int]:
 
 @pytest.mark.parametrize("loops", LOOPS, ids=lambda loops: "c" if loops.native else "python")
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=times(8, 25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(tree=st.dictionaries(names, trees, max_size=8))
 def test_any_tree_is_copied_measured_and_removed(

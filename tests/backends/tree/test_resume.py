@@ -17,6 +17,7 @@ from backends.tree import (
     compare_trees,
     copy_tree,
 )
+from backends.tree.copy import plan
 from backends.tree.copy.manifest import MAGIC
 from backends.tree.copy.pieces import (
     PIECE_BYTES,
@@ -26,9 +27,10 @@ from backends.tree.copy.pieces import (
     digests,
     missing,
 )
-from backends.tree.copy.plan import PART_ENTRIES
 from contract.trees import Opener, hostile
 from core.jobs import Cancelled, Counter, Unattended
+from tests.support.thoroughness import times
+from tests.support.trees import copied_in_pieces
 
 SCRIPT = Path(__file__).with_name("killed_copy.py")
 #: System calls that the engine makes and a starting interpreter does not.
@@ -38,7 +40,8 @@ CALLS = (
 )
 #: Every copy makes more calls than this in one process, so the first kill interrupts it.
 CALLS_MIN = 80
-ROUNDS = 14
+PART_ENTRIES = times(4_000, plan.PART_ENTRIES)
+ROUNDS = times(5, 14)
 KILLS_PER_ROUND = 2
 
 
@@ -155,8 +158,10 @@ def test_work_of_another_boot_is_not_trusted(tmp_path: Path, anchor: Opener) -> 
 
 
 def test_parts_are_marked_done_at_checkpoints_and_not_done_again(
-    tmp_path: Path, anchor: Opener
+    tmp_path: Path, anchor: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(plan, "PART_ENTRIES", PART_ENTRIES)
+
     class Stopping(Unattended):
         def check(self) -> None:
             if any(record[0] == "done" for _, record in manifest.records()):
@@ -190,7 +195,7 @@ def test_two_processes_share_the_parts_of_one_job(tmp_path: Path, anchor: Opener
             (source / f"d{directory}/f{number}").touch()
     os.link(source / "d0/f0", source / "d11/other-name")
     target.mkdir()
-    script = [sys.executable, SCRIPT, source, target, tmp_path, "c"]
+    script = [sys.executable, SCRIPT, source, target, tmp_path, "c", str(PART_ENTRIES)]
     environment = os.environ | {"PYTHONPATH": os.getcwd()}
     both = [subprocess.Popen(script, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
     receipts = [process.communicate()[0] for process in both]
@@ -263,12 +268,16 @@ def test_pieces_on_record_of_a_file_that_is_gone_are_copied_again(
 
 
 @pytest.mark.slow
-def test_a_very_big_file_is_resumed_inside(tmp_path: Path, anchor: Opener) -> None:
+def test_a_very_big_file_is_resumed_inside(
+    tmp_path: Path, anchor: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, target = tmp_path / "a", tmp_path / "b"
     source.mkdir()
-    size, data = 3 * PIECE_BYTES, 1 << 20
+    piece_bytes = times(64 << 20, PIECE_BYTES)
+    copied_in_pieces(monkeypatch, piece_bytes)
+    size, data = 3 * piece_bytes, 1 << 20
     with (source / "big").open("wb") as file:
-        for offset in range(0, size, PIECE_BYTES // 4):
+        for offset in range(0, size, piece_bytes // 4):
             file.seek(offset)
             file.write(os.urandom(data))
         file.truncate(size)

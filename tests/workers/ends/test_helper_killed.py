@@ -16,7 +16,7 @@ from core.names import VFolderId
 from tests.support.trees import snapshot
 from tests.workers.ends.conftest import Bench, new_scope
 
-FILES, DIRECTORIES = 400, 8
+FILES, DIRECTORIES = 120, 8
 _COUNT = struct.Struct("Q")
 
 
@@ -57,10 +57,11 @@ def deaths(monkeypatch: pytest.MonkeyPatch) -> Deaths:
 
 def tree(bench: Bench) -> str:
     vfolder = bench.absent()
+    top = bench.path(vfolder)
+    for number in range(DIRECTORIES):
+        (top / f"d{number}").mkdir(parents=True)
     for number in range(FILES):
-        path = bench.path(vfolder) / f"d{number % DIRECTORIES}" / f"f{number}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * number)
+        (top / f"d{number % DIRECTORIES}" / f"f{number}").write_bytes(b"x" * number)
     return str(vfolder)
 
 
