@@ -115,13 +115,11 @@ def test_one_of_many_makes_it_and_one_deletes_it(
             assert sum(pool.map(attempt, [call] * MANY)) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/b", "_x_1", ".hidden", "a b", "a@", "é", "x" * 129]
-)
-def test_names_that_are_refused(snapshots: HasSnapshots, vfolder: VFolderId, name: str) -> None:
-    for call in (snapshots.create_snapshot, snapshots.delete_snapshot):
-        with pytest.raises(errors.InvalidName):
-            call(vfolder, name)
+def test_names_that_are_refused(snapshots: HasSnapshots, vfolder: VFolderId) -> None:
+    for name in ("", ".", "..", "a/b", "_x_1", ".hidden", "a b", "a@", "é", "x" * 129):
+        for call in (snapshots.create_snapshot, snapshots.delete_snapshot):
+            with pytest.raises(errors.InvalidName):
+                call(vfolder, name)
 
 
 def test_an_absent_vfolder_has_none(snapshots: HasSnapshots, vfolder: VFolderId) -> None:

@@ -28,7 +28,7 @@ from tests.support import nfs as nfs_server
 from tests.support.ceph import running_ceph
 from tests.support.loops import mounted
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
-from tests.support.thoroughness import THOROUGH
+from tests.support.thoroughness import THOROUGH, times
 
 #: The mount of these simulators lists the directory of snapshots; a real one does not.
 LISTED_SNAPSHOTS = {
@@ -133,7 +133,9 @@ def _on_btrfs(directory: Path) -> Iterator[BtrfsShelf]:
 def _on_array(name: str, top: Path, options: dict[str, Any]) -> Site:
     backend = backend_factory(name)(Mount(name, top, trusting(options)))
     listed = LISTED_SNAPSHOTS.get(name, "")
-    return _site(backend, replace(kind_of(name), listed_snapshots=listed))
+    kind = kind_of(name)
+    many = times(4, kind.many_scopes)
+    return _site(backend, replace(kind, listed_snapshots=listed, many_scopes=many))
 
 
 def _site(

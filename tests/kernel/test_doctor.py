@@ -2,15 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from api.cli.doctor.own_scope import SCOPE
+from tests.support import preloaded
 from tests.support.doors import settings_in
-from tests.support.node import ROOT
 
 
 @pytest.mark.parametrize("name", ["xfs", "ext4"])
@@ -20,13 +18,7 @@ def test_limits_of_projects_are_proved(name: str, tmp_path: Path) -> None:
     table = f'[volume.sick]\nbackend = "{name}"\npath = "{top}"\n'
     file = settings_in(tmp_path, more=table, marked=False).origin
     words = ["doctor", "sick", "--write", "--size", "1m", "--json", "--config", file]
-    done = subprocess.run(
-        [sys.executable, "-m", "api.cli", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = preloaded.run(["api.cli", *words], os.environ, 900)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert found["quota"]["figures"]["enforced"] == "hard"

@@ -16,12 +16,13 @@ from backends.systems.xfs import Ext4Backend, XfsBackend, quotactl
 from backends.systems.xfs.backend import ProjectQuotaBackend
 from backends.uploads import Staging
 from backends.uploads.directories import upload_directory
-from contract.deaths import child, deaths
+from contract.deaths import Part, child, deaths
 from contract.waiting import eventually
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId, VFolderPath
 from core.process import privileges
 from core.uploads import Upload
+from tests.support.thoroughness import times
 
 MIB = 1 << 20
 #: What the acts on scopes change things with; a death comes before each of them in turn.
@@ -29,6 +30,8 @@ EFFECTS = ("mkdirat", "ioctl", "quotactl_fd", "fsync", "renameat", "renameat2", 
 #: What it takes to put a tree under a limit.
 TAGGING = ("ioctl", "quotactl_fd", "renameat")
 
+#: Every second of them, and the first of each kind.
+PART = Part(times(2, 1))
 #: A process under strace is slow in this kernel; the code is the same on both file systems.
 ON_XFS = pytest.mark.parametrize("backend", ["UML_XFS"], indirect=True)
 
@@ -60,7 +63,7 @@ def counted(backend: ProjectQuotaBackend, number: int) -> ProjectUsage:
 def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: ProjectQuotaBackend) -> None:
     ids = []
     died = 0
-    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), new, EFFECTS):
+    for scope in deaths(lambda scope: backend.create_scope(scope, 5 * MIB), new, EFFECTS, PART):
         died += 1
         with suppress(errors.QuotaScopeExists):  # it was whole already
             backend.create_scope(scope, 5 * MIB)
@@ -69,7 +72,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(backend: ProjectQuota
         ids.append(project(backend, scope))
         assert counted(backend, ids[-1]).inodes == 1
         assert os.listdir(backend.mount.path / layout.area(None, layout.MAKING)) == []
-    assert died > len(EFFECTS)
+    assert died * PART.every > len(EFFECTS)
     assert len(set(ids)) == len(ids)
     assert 0 not in ids
 
@@ -90,7 +93,7 @@ def test_a_removal_killed_at_any_call_leaks_no_id(backend: ProjectQuotaBackend) 
         return scope
 
     known: dict[QuotaScope, int] = {}
-    for scope in deaths(backend.delete_scope, made, EFFECTS):
+    for scope in deaths(backend.delete_scope, made, EFFECTS, PART):
         died += 1
         with suppress(errors.QuotaScopeNotFound):  # it was gone already
             backend.delete_scope(scope)
@@ -137,7 +140,7 @@ def test_a_taking_over_that_died_goes_on(backend: ProjectQuotaBackend) -> None:
         (top / "a/1").write_bytes(b"x" * 4096)
         return scope
 
-    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made, TAGGING):
+    for scope in deaths(lambda scope: backend.set_limit(scope, 8 * MIB), made, TAGGING, PART):
         backend.set_limit(scope, 8 * MIB)
         assert counted(backend, project(backend, scope)).inodes == 3
         assert backend.describe_scope(scope).limit_bytes == 8 * MIB
