@@ -11,11 +11,10 @@ import re
 import subprocess
 import sys
 from errno import EAFNOSUPPORT, ENOSYS, EPERM
+from functools import cache
 from pathlib import Path
 
-from tests.support.node import ROOT
-
-UNITS = ROOT / "deploy" / "systemd"
+UNITS = Path(__file__).resolve().parents[2] / "deploy" / "systemd"
 _ALLOW = 0x7FFF0000  # SCMP_ACT_ALLOW
 _ERRNO = 0x00050000  # SCMP_ACT_ERRNO
 _EQ, _MASKED_EQ = 4, 7  # scmp_compare
@@ -59,11 +58,22 @@ def allowed_calls(unit: Path) -> set[str]:
 def _expanded(word: str) -> set[str]:
     if not word.startswith("@"):
         return {word}
-    command = ["systemd-analyze", "syscall-filter", word]
+    return set().union(*(_expanded(name) for name in _sets()[word]))
+
+
+@cache
+def _sets() -> dict[str, list[str]]:
+    """What systemd calls its sets of system calls: names of calls and of other sets."""
+    command = ["systemd-analyze", "syscall-filter"]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    inside = [line.strip() for line in lines[1:] if line.startswith("    ")]
-    names = [line for line in inside if not line.startswith("#")]
-    return set().union(*(_expanded(name) for name in names))
+    found: dict[str, list[str]] = {}
+    inside: list[str] = []
+    for line in lines:
+        if line.startswith("@"):
+            inside = found[line] = []
+        elif line.startswith("    ") and not line.lstrip().startswith("#"):
+            inside.append(line.strip())
+    return found
 
 
 class Filter:
