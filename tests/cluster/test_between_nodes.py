@@ -134,8 +134,14 @@ class Pair:
         return self.ask("GET", f"/v1/jobs/{job}").json()
 
     def ended(self, job: str) -> Any:
-        wait_for(lambda: self.job(job)["done"], 120, lambda: str(self.job(job)))
-        return self.job(job)
+        assert self.a.door is not None
+        door, end = self.a.door, {"Prefer": "wait=30"}
+
+        def done() -> Any:
+            answer = door.call("GET", f"/v1/jobs/{job}", on_fault=True, headers=end, timeout=90)
+            return answer.ok and answer.json()["done"] and answer.json()
+
+        return wait_for(done, 120, lambda: str(self.job(job)))
 
     def has_copied(self, job: str, size_bytes: int) -> bool:
         document = self.job(job)

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -27,10 +26,11 @@ from core.names import VFolderId
 from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE
 from deploy.embedded_store import find_server, write_config
+from tests.support import preloaded
 from tests.support.broadcasts import subscribed
 from tests.support.doors import AUTH, SECRET, TICKET_SECRET
 from tests.support.hosts import HUB_ADDRESS, Host, Hosts, hosts
-from tests.support.node import ROOT, wait_for
+from tests.support.node import wait_for
 from tests.support.trees import snapshot
 
 #: The cluster knows its own state after this long (seconds).
@@ -97,21 +97,19 @@ class Node:
             )
         )
         self._log = self._directory / "log"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[preloaded.Running] = []
 
     def start(self) -> None:
         for module, what in (("workers", "worker"), ("api", "manager"), ("api", "internal")):
             with self._log.open("ab") as log:
                 self._processes.append(
-                    subprocess.Popen(
-                        self.host.command(sys.executable, "-m", f"{module}.serve", what),
-                        cwd=ROOT,
-                        env=os.environ | {CONFIG_VARIABLE: str(self._config)},
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                        preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+                    preloaded.start(
+                        "worker" if what == "worker" else "door",
+                        [f"{module}.serve", what],
+                        output=log,
+                        environment=os.environ | {CONFIG_VARIABLE: str(self._config)},
+                        new_session=True,
+                        host=self.host.name,
                     )
                 )
 

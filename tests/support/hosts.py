@@ -21,20 +21,22 @@ def _ip(*words: str) -> None:
     subprocess.run(["ip", *words], check=True, capture_output=True)
 
 
+def enter(name: str) -> None:
+    """Bring the calling thread, or a process of one thread, to a host."""
+    descriptor = os.open(f"/run/netns/{name}", os.O_RDONLY)
+    try:
+        assert _LIBC.setns(descriptor, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(descriptor)
+
+
 class Host:
     """One namespace: `command` starts a program in it, `run` calls a function inside it."""
 
     def __init__(self, name: str, address: str) -> None:
         self.name = name
         self.address = address
-        self._inside = ThreadPoolExecutor(2, initializer=self._enter)
-
-    def _enter(self) -> None:
-        descriptor = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
-        try:
-            assert _LIBC.setns(descriptor, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
-        finally:
-            os.close(descriptor)
+        self._inside = ThreadPoolExecutor(2, initializer=enter, initargs=(name,))
 
     def run(self, act: Callable[[], T]) -> T:
         """Call a function on a thread of this host; two calls may run at once."""

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from core.process import end_with_parent, loading, metrics_files, request_end_with_parent
+from tests.support.hosts import enter
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What each kind of process imports before it serves, or at its first work.
@@ -153,10 +154,12 @@ def start(
     new_session: bool = False,
     before: Sequence[str] = (),
     errors: IO[bytes] | None = None,
+    host: str = "",
 ) -> Running:
     """Start `python -m ARGUMENTS` in the directory of the project, as a fork of a parent.
 
-    What it prints as errors goes to `output`, too, or to `errors`.
+    What it prints as errors goes to `output`, too, or to `errors`. A `host` is a network namespace
+    of its own (`tests.support.hosts`).
     It gets `death_signal` when this process ends, as `core.process.end_with_parent` does it.
     A command `before` it needs an exec, as do libraries and modules from elsewhere.
     """
@@ -178,6 +181,7 @@ def start(
         "environment": dict(environment),
         "death_signal": death_signal,
         "new_session": new_session,
+        "host": host,
     }
     pid = _parents[kind].ask(request, [output.fileno(), (errors or output).fileno()])
     return Process(_parents[kind], pid, arguments)
@@ -268,6 +272,8 @@ def _become(request: dict[str, Any], printed: Sequence[int]) -> None:
     request_end_with_parent(request["death_signal"])
     if request["new_session"]:
         os.setsid()
+    if request["host"]:
+        enter(request["host"])
     for standard, descriptor in enumerate(printed, 1):
         os.dup2(descriptor, standard)
         os.close(descriptor)
