@@ -1,4 +1,7 @@
-"""Every process of a node is killed while jobs run: all come back, and no job fails."""
+"""Every process of a node is killed while jobs run: all come back, and no job fails.
+
+The last death is the supervisor's, which leaves no process.
+"""
 
 import os
 import signal
@@ -63,6 +66,10 @@ def test_no_death_of_a_process_fails_a_job(own_stack: Node) -> None:
         lambda: str({word: named(own_stack, word) for word in PROCESSES}),
     )
     wait_for(doors.are_open, 300)
+    pids = list(own_stack.children())
+    own_stack.signal(signal.SIGKILL)
+    own_stack.wait()
+    wait_for(lambda: gone(pids), failure="the death of the supervisor leaves processes")
 
 
 def answered(doors: Doors, method: str, path: str, **body: object) -> dict[str, object]:

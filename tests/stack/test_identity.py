@@ -22,9 +22,10 @@ from core.process import identity
 from core.settings import CONFIG_VARIABLE, Settings, StorageProxyTable
 from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
+from tests.support import preloaded
 from tests.support.doors import settings_in
 from tests.support.loops import mounted
-from tests.support.node import ROOT, Node, gone, wait_for
+from tests.support.node import ROOT, Node, gone, processes, wait_for
 from tests.support.reachable import reachable
 
 USER = pwd.getpwuid(65_534)
@@ -65,9 +66,11 @@ def place() -> Iterator[Path]:
 
 
 @contextmanager
-def running(place: Path, more: str = "") -> Iterator[Node]:
+def running(
+    place: Path, more: str = "", procfile: str = PROCFILE.read_text("utf-8")
+) -> Iterator[Node]:
     """A node of root whose doors and volume belong to `USER`; `more` is further TOML."""
-    found = Node(place, PROCFILE.read_text("utf-8"), reachable())
+    found = Node(place, procfile, reachable())
     text = found.config.read_text("utf-8")
     found.config.write_text(
         text.replace("[storage-proxy]\n", f'[storage-proxy]\nuser = "{USER.pw_name}"\n') + more
@@ -139,7 +142,9 @@ def owners(node: Node) -> dict[str, set[int]]:
     return found
 
 
-def test_doors_are_not_root_and_people_notice_nothing(node: Node) -> None:
+def test_doors_are_not_root_and_people_notice_nothing_and_all_end_with_their_supervisor(
+    node: Node,
+) -> None:
     users = owners(node)
     assert {name: users[name] for name in (*DOORS, "flower")} == {
         name: {USER.pw_uid} for name in (*DOORS, "flower")
@@ -176,6 +181,16 @@ def test_doors_are_not_root_and_people_notice_nothing(node: Node) -> None:
         f"http://{node.settings.api.manager.internal_address}/metrics", timeout=60
     )
     assert "vfolder" in metrics.text
+    end_with_their_supervisor(node)
+
+
+def end_with_their_supervisor(node: Node) -> None:
+    """The kernel drops the parent-death signal when a process changes its user; it is set again."""
+    assert node.process is not None
+    doors = [node.pid_of(["api.serve", name]) for name in DOORS]
+    node.process.send_signal(signal.SIGKILL)
+    node.process.wait(60)
+    wait_for(lambda: gone(doors))
 
 
 @pytest.mark.part("btrfs")
@@ -190,7 +205,7 @@ quota-socket = "{place}/quota.sock"
     make = ["mkfs.btrfs", "-q", "-m", "single", "-d", "single"]
     with mounted(place / "btrfs", make, size_bytes=256 << 20) as top:
         os.chown(top, USER.pw_uid, USER.pw_gid)
-        with running(place, more) as node:
+        with running(place, more, processes("manager", "client", "worker")) as node:
             people = People(node)
             scope = {"volume": "held", "qsid": f"user:{uuid4()}"}
             people.ask("POST", "/quota-scope", **scope, options={"limit_bytes": 4 << 20})
@@ -202,15 +217,6 @@ quota-socket = "{place}/quota.sock"
                 people.upload(vfolder, "more", os.urandom(8 << 20), "held")
             place_of = people.ask("GET", "/folder/mount", volume="held", vfid=vfolder)["path"]
             assert os.listdir(place_of) == ["file"]
-
-
-def test_doors_end_with_their_supervisor_all_the_same(node: Node) -> None:
-    """The kernel drops the parent-death signal when a process changes its user; it is set again."""
-    assert node.process is not None
-    doors = [node.pid_of(["api.serve", name]) for name in DOORS]
-    node.process.send_signal(signal.SIGKILL)
-    node.process.wait(60)
-    wait_for(lambda: gone(doors))
 
 
 def as_user(settings: Settings) -> subprocess.Popen[bytes]:
@@ -261,22 +267,22 @@ def test_doors_and_workers_share_a_directory_in_any_order_of_start(place: Path) 
 
 def said(settings: Settings, text: str, door: str = "internal") -> str:
     """The output of a door until it ends or prints a text."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "api.serve", door],
-        cwd=ROOT,
-        env=os.environ | {CONFIG_VARIABLE: settings.origin},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            break
-    process.terminate()
-    process.communicate()
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as output:
+        with os.fdopen(writer, "wb") as printed:
+            process = preloaded.start(
+                "door",
+                ["api.serve", door],
+                output=printed,
+                environment=os.environ | {CONFIG_VARIABLE: settings.origin},
+            )
+        lines = []
+        for line in output:
+            lines.append(line)
+            if text in line:
+                break
+        process.terminate()
+        process.wait(120)
     return "".join(lines)
 
 

@@ -14,10 +14,11 @@ from deploy.demo import trees
 from deploy.demo.http import Doors
 from tests.support.node import Node, gone, wait_for
 
-FILES = 30_000
+FILES = 3000
 DIRECTORIES = 60
-#: With this limit the 80 kB of the files take more than a minute.
-SLOW_BYTES_PER_SECOND = 1000
+FILE_BYTES = 100
+#: With this limit the files take minutes.
+SLOW_BYTES_PER_SECOND = 2000
 
 
 def flower(node: Node, job_id: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def many_files(doors: Doors) -> tuple[str, Path]:
         below = mount / f"d{directory}"
         below.mkdir()
         for number in range(FILES // DIRECTORIES):
-            (below / f"f{number}").write_bytes(b"%d" % number)
+            (below / f"f{number}").write_bytes(b"%d" % number * FILE_BYTES)
         (below / "soft").symlink_to("f1")
         (below / "hard").hardlink_to(below / "f2")
     return vfolder, mount
@@ -59,7 +60,7 @@ def job_of(doors: Doors, job_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
+def test_a_clone_survives_the_death_of_its_worker_and_flower_shows_it(own_stack: Node) -> None:
     doors = Doors(own_stack.settings)
     source, mount = many_files(doors)
     paced(doors, SLOW_BYTES_PER_SECOND)
@@ -74,6 +75,10 @@ def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
         return "copy" in ((job["progress"] or {}).get("text") or "")
 
     wait_for(copying, 60)
+    task = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
+    assert task["name"] == "storage.clone"
+    assert task["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
+    assert not job_of(doors, job_id)["done"], "it ended before it could be killed"
     worker = own_stack.pid_of(["workers.serve", "worker"])
     below = [child.pid for child in psutil.Process(worker).children(recursive=True)]
     os.kill(worker, signal.SIGKILL)
@@ -90,25 +95,12 @@ def test_a_clone_survives_the_death_of_its_worker(own_stack: Node) -> None:
     assert list(trees.differences(mount, Path(clone))) == []
     seen = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "SUCCESS" and t)
     assert seen["uuid"] == job_id
+    flower_takes_no_orders(own_stack, job_id)
+    draining_leaves_no_process(own_stack)
 
 
-@pytest.mark.slow
-def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
-    own_stack: Node,
-) -> None:
-    doors = Doors(own_stack.settings)
-    source, _ = many_files(doors)
-    paced(doors, SLOW_BYTES_PER_SECOND)
-    target = source.partition("/")[0] + "/" + uuid.uuid4().hex
-    job_id = doors.call(
-        "POST", "/v1/jobs", verb="clone", volume="local", source=source, target=target
-    )["id"]
-    task = wait_for(lambda: (t := flower(own_stack, job_id)).get("state") == "PROGRESS" and t, 60)
-    assert task["name"] == "storage.clone"
-    paced(doors, None)
-    assert task["result"].split()[0] in {"start", "plan", "copy", "verify", "publish"}
-    wait_for(lambda: job_of(doors, job_id)["done"], 120)
-    table = own_stack.settings.vfolder.flower
+def flower_takes_no_orders(node: Node, job_id: str) -> None:
+    table = node.settings.vfolder.flower
     login = (table.user, table.password or "")
 
     def run_times() -> bool:
@@ -120,6 +112,14 @@ def test_flower_shows_the_sentence_while_the_job_runs_and_takes_no_orders(
     assert requests.post(revoke, timeout=60).status_code == 401
     assert requests.post(revoke, auth=login, timeout=60).status_code == 403
     assert requests.get(f"http://{table.address}/", timeout=60).status_code == 401
+
+
+def draining_leaves_no_process(node: Node) -> None:
+    pids = list(node.children())
+    assert len(pids) >= 10
+    assert node.stop() == 0
+    wait_for(lambda: gone(pids))
+    assert "has not ended" not in node.output
 
 
 def test_no_secret_is_in_an_argument_list_or_in_the_output(stack: Node) -> None:
@@ -142,18 +142,3 @@ def test_the_internal_door_adds_up_what_the_others_count(stack: Node) -> None:
     doors.call("GET", "/volumes")
     url = f"http://{stack.settings.api.manager.internal_address}/metrics"
     assert requests.get(url, timeout=60).ok
-
-
-def test_draining_a_whole_node_leaves_no_process(own_stack: Node) -> None:
-    pids = list(own_stack.children())
-    assert len(pids) >= 10
-    assert own_stack.stop() == 0
-    wait_for(lambda: gone(pids))
-    assert "has not ended" not in own_stack.output
-
-
-def test_killing_the_supervisor_leaves_no_process(own_stack: Node) -> None:
-    pids = list(own_stack.children())
-    own_stack.signal(signal.SIGKILL)
-    own_stack.wait()
-    wait_for(lambda: gone(pids))
