@@ -15,7 +15,7 @@ from backends.base import PerformanceMetric
 from backends.fs import marker
 from deploy.demo.http import Doors
 from tests.support.doors import settings_in
-from tests.support.node import ROOT, Node, running_node, wait_for
+from tests.support.node import ROOT, Node, processes, running_node, wait_for
 
 TEMPLATE = ROOT / "examples" / "backend-template"
 RATES = PerformanceMetric(120, 40, 3 << 20, 1 << 20, 210.5, 840.0)
@@ -167,7 +167,8 @@ def test_mistakes_before_the_suite_are_one_sentence(tmp_path: Path) -> None:
 
 def test_a_node_serves_it(installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(installed))
-    with running_node(tmp_path, volume(tmp_path)) as node:
+    more = volume(tmp_path) + "[vfolder.worker]\nconcurrency = 2\ntree-processes = 1\n"
+    with running_node(tmp_path, more, processes("manager", "client", "worker")) as node:
         doors = Doors(node.settings)
         assert "metric" in capabilities(doors)
         source, target = (f"user:{uuid4()}/{uuid4().hex}" for _ in range(2))

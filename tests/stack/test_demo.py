@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +12,9 @@ import psutil
 import pytest
 
 from deploy.demo.http import Doors
+from tests.support import preloaded
 from tests.support.doors import running_door, settings_in
-from tests.support.node import ROOT, Node
+from tests.support.node import Node
 from tests.support.valkey import Valkey
 
 #: A healthy process answers sooner than this.
@@ -32,15 +32,8 @@ def tree(tmp_path: Path) -> Path:
 
 
 def demo(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "api.cli", "demo", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    words = ["api.cli", "demo", *map(str, arguments)]
+    return preloaded.run(words, os.environ | environment, 500)
 
 
 def test_it_uses_the_node_that_runs(stack: Node, tree: Path) -> None:

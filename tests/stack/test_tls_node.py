@@ -18,10 +18,9 @@ from core.errors import ConfigurationError
 from core.process import check_certificate
 from core.process.pinned_tls import PinnedAdapter
 from core.settings import CONFIG_VARIABLE, load
-from deploy.procfile import PROCFILE
 from simulators.serving import certificate
 from tests.support.doors import settings_in
-from tests.support.node import ROOT, Node, wait_for
+from tests.support.node import ROOT, Node, processes, wait_for
 
 AUTHORITY = "openssl req -x509 -newkey rsa:2048 -nodes -days 2"
 TLS = 'ssl-enabled = true\nssl-cert = "{}"\nssl-privkey = "{}"\n'
@@ -38,7 +37,10 @@ def with_tls(
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    made = Node(tmp_path_factory.mktemp("tls") / "node", PROCFILE.read_text("utf-8"))
+    made = Node(
+        tmp_path_factory.mktemp("tls") / "node",
+        processes("manager", "client", "internal", "worker"),
+    )
     with_tls(made.config, *certificate("door"))
     made.start()
     made.wait_until_it_says("The node runs.")

@@ -13,8 +13,9 @@ from core.errors import ConfigurationError
 from core.process import MISCONFIGURED
 from core.settings import CONFIG_VARIABLE, load
 from deploy import listeners
+from tests.support import preloaded
 from tests.support.doors import settings_in
-from tests.support.node import ROOT, Node, wait_for
+from tests.support.node import Node, wait_for
 from tests.support.valkey import Valkey
 
 STORE = "redis: python -m deploy.embedded_store\n"
@@ -100,14 +101,7 @@ def test_one_sentence_names_the_cause(
 
 def started(process: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    return subprocess.run(
-        [sys.executable, "-m", *process.split()],
-        cwd=ROOT,
-        env={"PATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return preloaded.run(process.split(), {"PATH": path, **environment}, 120)
 
 
 def test_flower_without_a_password_is_such_a_process(tmp_path: Path, valkey: Valkey) -> None:

@@ -18,7 +18,7 @@ from core.process import end_with_parent
 from core.settings import CONFIG_NAME, Settings, load
 from deploy import first_run
 from deploy.demo.http import Doors
-from deploy.procfile import PROCFILE
+from deploy.procfile import PROCFILE, STORE
 from tests.support.hub import StandInHub
 from tests.support.ports import free_port
 from tests.support.remote_manager import StandInManager
@@ -176,6 +176,12 @@ class Node:
             return 0
 
         return wait_for(look, failure=lambda: f"no process with {words}:\n{self.output}")
+
+
+def processes(*names: str) -> str:
+    """A Procfile with the store and some processes of the project's."""
+    lines = PROCFILE.read_text("utf-8").splitlines()
+    return "".join(f"{line}\n" for line in lines if line.partition(":")[0] in (STORE, *names))
 
 
 @contextmanager

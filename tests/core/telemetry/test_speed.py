@@ -1,9 +1,6 @@
 """The speed of volumes: from the kernel's counters, by beat into the cache, and at the door."""
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +14,11 @@ from backends.mounted import Counters, PosixBackend, counters
 from backends.mounted.performance import _of_device, _of_nfs
 from core.cluster import PerformanceStore
 from core.errors import DeadlineExceeded
-from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE, Settings
 from tests.core.telemetry.test_counting import scrape
+from tests.support import preloaded
 from tests.support.doors import running_door, settings_in
-from tests.support.node import ROOT, wait_for
+from tests.support.node import wait_for
 from tests.support.valkey import Valkey
 from tests.support.worker import running_worker
 from workers.node import performance as observe
@@ -77,14 +74,11 @@ def test_memory_counts_nothing() -> None:
 @contextmanager
 def running_beat(settings: Settings) -> Iterator[None]:
     with (settings.directory / "beat.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.serve", "beat"],
-            cwd=ROOT,
-            env=os.environ | {CONFIG_VARIABLE: settings.origin},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        process = preloaded.start(
+            "worker",
+            ["workers.serve", "beat"],
+            output=log,
+            environment=os.environ | {CONFIG_VARIABLE: settings.origin},
         )
     try:
         yield
