@@ -14,6 +14,7 @@ import requests
 from backends.base import PerformanceMetric
 from backends.fs import marker
 from deploy.demo.http import Doors
+from tests.support import preloaded
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, Node, processes, running_node, wait_for
 
@@ -158,7 +159,7 @@ def test_mistakes_before_the_suite_are_one_sentence(tmp_path: Path) -> None:
         (["odd", "--config", config], "No backend is called 'absent'"),
         (["odd", "--config", "none.toml"], "Cannot read"),
     ):
-        ended = ran([sys.executable, "-m", "contract", *words], directory=ROOT)
+        ended = preloaded.run(["contract", *words], os.environ, 120)
         assert ended.returncode == 1
         assert ended.stdout == ""
         assert ended.stderr.count("\n") == 1
