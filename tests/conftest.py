@@ -23,6 +23,8 @@ from tests.support.object_storage import ObjectStorage, running_object_storage, 
 from tests.support.remote_manager import StandInManager, running_manager
 from tests.support.valkey import Valkey, running_valkey
 
+#: A collection makes millions of objects that stay; to look for garbage among them helps nobody.
+gc.disable()
 #: The suite is imported by `tests/contract`; its assertions tell what differs, too.
 pytest.register_assert_rewrite("contract")
 
@@ -174,13 +176,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 "collect it under different names. Take the time within the test."
             )
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.location[0], len(ranks)))
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
 
 
 def pytest_collection_finish() -> None:
     """Let the garbage collector look at what tests make, not at thousands of collected tests."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

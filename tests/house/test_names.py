@@ -1,10 +1,11 @@
 """Names: the field's terms and the glossary, one meaning each."""
 
-import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.syntax import definitions_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "backends", "workers", "api", "deploy")
@@ -69,10 +70,9 @@ def parts(name: str) -> set[str]:
 
 def definitions(path: Path) -> Iterator[tuple[int, str]]:
     """Every class and every public function of a file, methods too."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
-        public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-        if isinstance(node, ast.ClassDef) or public:
-            yield node.lineno, node.name
+    for one in definitions_of(ROOT / path):
+        if one.is_class or not one.name.startswith("_"):
+            yield one.line, one.name
 
 
 def test_names_are_the_words_of_the_field() -> None:
@@ -91,7 +91,7 @@ def test_names_are_the_words_of_the_field() -> None:
 def test_a_class_name_means_one_thing() -> None:
     where = defaultdict(list)
     for path in sources():
-        for node in ast.parse((ROOT / path).read_text("utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                where[node.name].append(str(path))
+        for one in definitions_of(ROOT / path):
+            if one.is_class and one.is_top:
+                where[one.name].append(str(path))
     assert not {name: paths for name, paths in where.items() if len(paths) > 1}

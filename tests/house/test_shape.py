@@ -1,9 +1,10 @@
 """The house rules that no linter knows: sizes, parameters, names of modules."""
 
-import ast
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.syntax import Definition, definitions_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "backends", "workers", "api", "deploy", "vfolder_client")
@@ -46,15 +47,11 @@ def lines_of(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines()
 
 
-def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def functions() -> Iterator[tuple[str, Definition]]:
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
-
-
-def size(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    return (function.end_lineno or 0) - function.lineno + 1
+        for one in definitions_of(path):
+            if not one.is_class:
+                yield f"{path.relative_to(ROOT)}:{one.line} {one.name}", one
 
 
 def test_no_file_is_long() -> None:
@@ -68,23 +65,19 @@ def test_most_files_are_short() -> None:
 
 
 def test_no_function_is_long() -> None:
-    wrong = [f"{where}: {size(node)}" for where, node in functions()]
-    wrong = [line for line in wrong if int(line.rsplit(": ", 1)[1]) > FUNCTION_LINES_MAX]
+    wrong = [
+        f"{where}: {one.lines}" for where, one in functions() if one.lines > FUNCTION_LINES_MAX
+    ]
     assert not wrong, "\n".join(wrong)
 
 
 def test_most_functions_are_short() -> None:
-    sizes = [size(node) for _, node in functions()]
+    sizes = [one.lines for _, one in functions()]
     assert statistics.median(sizes) <= FUNCTION_LINES_MEDIAN_MAX
 
 
 def test_no_function_takes_many_parameters() -> None:
-    wrong = []
-    for where, node in functions():
-        positional = [*node.args.posonlyargs, *node.args.args]
-        named = [argument for argument in positional if argument.arg not in ("self", "cls")]
-        if len(named) > PARAMETERS_MAX:
-            wrong.append(where)
+    wrong = [where for where, one in functions() if one.positional > PARAMETERS_MAX]
     assert not wrong, "\n".join(wrong)
 
 

@@ -1,5 +1,6 @@
 """Changes of records start from the file: another process may have changed it a moment ago."""
 
+import time
 from uuid import UUID, uuid4
 
 from msgspec import structs
@@ -65,8 +66,7 @@ def test_a_record_that_was_put_back_gives_nothing_in_lists_either(people: People
 def test_a_decision_is_kept_no_longer_than_what_it_rests_on(people: People) -> None:
     """A process keeps a yes, but neither beyond the end of a grant nor beyond its revocation."""
     owner, other = people.person(), people.person()
-    ending, revoked = people.vfolder(owner, a="1"), people.vfolder(owner, a="1")
-    people.grant(ending, grant_to(other.word, "ro", ends_in=2.5))
+    revoked = people.vfolder(owner, a="1")
     path = f"/v1/vfolders/{revoked.id}"
     grant = {"to": other.word, "permission": "ro"}
     made = people.call(owner, "POST", f"{path}/grants", grant).json()
@@ -75,8 +75,15 @@ def test_a_decision_is_kept_no_longer_than_what_it_rests_on(people: People) -> N
         found = people.call(other, "GET", f"/v1/vfolders/{vfolder.id}/content?path=a")
         return found.status_code
 
-    for vfolder in (ending, revoked):
-        assert [read(vfolder) for _ in range(3)] == [200] * 3
+    assert [read(revoked) for _ in range(3)] == [200] * 3
+    for seconds in (2.0, 8.0, 32.0):  # a slow machine reads three times in no two seconds
+        end = time.time() + seconds
+        ending = people.vfolder(owner, a="1")
+        people.grant(ending, grant_to(other.word, "ro", ends_in=seconds))
+        found = [read(ending) for _ in range(3)]
+        if time.time() < end:
+            break
+    assert found == [200] * 3
     assert people.call(owner, "DELETE", f"{path}/grants/{made['id']}").status_code == 204
     assert read(revoked) == 404
     wait_for(lambda: read(ending) == 404, 60)

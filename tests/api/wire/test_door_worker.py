@@ -9,10 +9,11 @@ import pytest
 import requests
 
 from tests.support.doors import AUTH, RunningDoor, running_door, settings_in
+from tests.support.thoroughness import times
 from tests.support.valkey import Valkey
 
 CALLERS = 24
-REQUESTS = 60
+REQUESTS = times(8, 60)
 
 
 def test_more_busy_connections_than_threads(tmp_path: Path, valkey: Valkey) -> None:

@@ -1,4 +1,4 @@
-"""Thousands of generated names and paths: never a 500, nothing changes outside the vfolder."""
+"""Many generated names and paths: never a 500, nothing changes outside the vfolder."""
 
 import os
 import re
@@ -16,11 +16,12 @@ from api.app import manager_door
 from core.names import VFolderId
 from core.settings import Settings
 from tests.support.doors import AUTH, settings_in
+from tests.support.thoroughness import times
 from tests.support.trees import snapshot
 from tests.support.valkey import Valkey
 
 #: Cases of each test.
-CASES = int(os.environ.get("GENERATED_CASES", "1500"))
+CASES = int(os.environ.get("GENERATED_CASES") or times(400, 1500))
 property_test = settings(
     max_examples=CASES,
     deadline=None,

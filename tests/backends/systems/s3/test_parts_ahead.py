@@ -12,7 +12,7 @@ from backends.systems.s3 import backend as backend_module
 from backends.systems.s3 import bucket as bucket_module
 from backends.systems.s3.backend import S3Backend
 from backends.systems.s3.multipart import PART_BYTES_MIN as PART_BYTES
-from backends.uploads import PartsAhead, Staging
+from backends.uploads import PartsAhead, Staging, ahead
 from backends.uploads.ahead import noted, parts_ahead
 from core.names import VFolderId, VFolderPath
 from core.uploads import Upload
@@ -28,7 +28,11 @@ PART = r"partNumber=\d"
 
 @pytest.fixture
 def behind(backend: S3Backend, faulty: FaultyStorage, monkeypatch: pytest.MonkeyPatch) -> S3Backend:
-    """The volume behind the proxy that keeps a journal; parts are as small as S3 permits."""
+    """The volume behind the proxy that keeps a journal; parts are as small as S3 permits.
+
+    The end of a request waits for its parts as long as a slow machine takes to send them.
+    """
+    monkeypatch.setattr(ahead, "WAIT_SECONDS", 120.0)
     for module in (backend_module, bucket_module):
         monkeypatch.setattr(module, "part_size", lambda _: PART_BYTES)
     options = {**backend.mount.options, "endpoint": faulty.url}
