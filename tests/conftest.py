@@ -23,7 +23,7 @@ from tests.support.object_storage import ObjectStorage, running_object_storage, 
 from tests.support.remote_manager import StandInManager, running_manager
 from tests.support.valkey import Valkey, running_valkey
 
-#: A collection makes millions of objects that stay; to look for garbage among them helps nobody.
+#: A collection makes millions of objects that stay; to look for garbage among them is in vain.
 gc.disable()
 #: The suite is imported by `tests/contract`; its assertions tell what differs, too.
 pytest.register_assert_rewrite("contract")

@@ -13,10 +13,13 @@ from core.settings import Settings
 from tests.support.doors import SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT
 from tests.support.schemathesis_hooks import STORAGE, VFID_VARIABLE
+from tests.support.thoroughness import times
 from tests.support.trees import snapshot
 from tests.support.valkey import running_valkey
 
-CASES_MIN = 2000
+CASES_MIN = times(1500, 3000)
+#: Cases of chance for each operation.
+EXAMPLES = times(2, 15)
 #: A document cannot know what exists and what is full: those refusals are right answers.
 CONFIG = """
 [checks]
@@ -76,7 +79,7 @@ def test_all_checks_hold(
             f"{manager.url}/openapi.json",
             f"--header=X-BackendAI-Storage-Auth-Token:{SECRET}",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=15",
+            f"--max-examples={EXAMPLES}",
             "--seed=1",
             "--continue-on-failure",
             "--no-color",

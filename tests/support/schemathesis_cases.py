@@ -1,0 +1,27 @@
+"""Which of the systematic cases of schemathesis are sent: one of each kind.
+
+For one part of one request it makes several of a kind, such as wrong types: null, a number, a text.
+"""
+
+import schemathesis
+from schemathesis.generation.meta import CoveragePhaseData
+
+from tests.support.thoroughness import THOROUGH
+
+_sent: set[tuple[object, ...]] = set()
+
+
+def is_new(case: schemathesis.Case) -> bool:
+    """Return whether no case was sent of its kind, for its part of its request; note it.
+
+    All are new for `make thorough`, and so are those of chance.
+    """
+    data = case.meta.phase.data if case.meta else None
+    if THOROUGH or not isinstance(data, CoveragePhaseData):
+        return True
+    part = (data.parameter_location, data.parameter, data.location)
+    kind = (case.operation.label, case.method, data.scenario, data.description, *part)
+    if kind in _sent:
+        return False
+    _sent.add(kind)
+    return True
