@@ -12,7 +12,7 @@ _sent: set[tuple[object, ...]] = set()
 
 
 def is_new(case: schemathesis.Case) -> bool:
-    """Return whether no case was sent of its kind, for its part of its request; note it.
+    """Return whether none like it was sent for this part of this request; note it.
 
     All are new for `make thorough`, and so are those of chance.
     """
