@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from typing import TypeVar
 from contract.waiting import eventually
 
 T = TypeVar("T")
-_CALL = re.compile(r"^(\w+)\(", re.MULTILINE)
+_CALL = re.compile(r"^(\w+)\(.*", re.MULTILINE)
 _ENDS = frozenset({"exit_group", "exit"})
 
 
@@ -61,29 +61,43 @@ def traced(act: Callable[[], None], *options: str) -> int:
     return ended
 
 
-def calls_of(act: Callable[[], None]) -> Counter[str]:
-    """Return how often a function makes each of its system calls."""
+def calls_of(act: Callable[[], None]) -> dict[str, list[str]]:
+    """Return the system calls of a function: for each kind the lines of strace, in their order."""
+    found = defaultdict(list)
     with NamedTemporaryFile() as file:
         traced(act, "-o", file.name)
-        found = Counter(_CALL.findall(Path(file.name).read_text("utf-8", "replace")))
-    return Counter({name: found[name] for name in sorted(found.keys() - _ENDS)})
+        for call in _CALL.finditer(Path(file.name).read_text("utf-8", "replace")):
+            found[call[1]].append(call[0])
+    return {name: found[name] for name in sorted(found.keys() - _ENDS)}
 
 
 def deaths(
-    act: Callable[[T], None], made: Callable[[], T], calls: Sequence[str] = (), part: Part = ALL
+    act: Callable[[T], None],
+    made: Callable[[], T],
+    calls: Sequence[str] = (),
+    part: Part = ALL,
+    *,
+    idle: str = "",
 ) -> Iterator[T]:
     """Yield what a function worked on, for each point at which it was killed.
 
     It is killed before the first, the second … of each kind of system call in turn. Without
     `calls`, these are all kinds that the function makes. One run without a death counts them.
+
+    A call whose line of strace has a match of the regular expression `idle` changes nothing: a
+    death before it equals one before the next call, and is left out.
     """
     first = made()
     found = calls_of(lambda: act(first))
     for call in calls or found:
-        for turn in part.of(found[call]):
+        lines = found.get(call, [])
+        for turn in part.of(len(lines)):
+            if idle and re.search(idle, lines[turn - 1]):
+                continue
             worked_on = made()
             inject = f"inject={call}:signal=KILL:when={turn}"
-            ended = traced(partial(act, worked_on), "-o", "/dev/null", "-e", inject)
+            options = ("-o", "/dev/null", "-e", f"trace={call}", "-e", inject)
+            ended = traced(partial(act, worked_on), *options)
             if not os.WIFSIGNALED(ended):
                 break
             yield worked_on

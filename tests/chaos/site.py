@@ -200,6 +200,8 @@ class Site:
         self._lease_seconds = max(setup.lease_seconds for setup in setups.values())
         self._stopped: list[tuple[float, psutil.Process]] = []
         self.faults: list[str] = []
+        #: The faults that are still to come before all kinds come again.
+        self._deck: list[Callable[[], None]] = []
 
     def start(self) -> None:
         for worker in self.workers:
@@ -323,8 +325,19 @@ class Site:
 
     # -- Faults ------------------------------------------------------------------------------------
     def fault(self) -> None:
-        """Cause one random fault; `revive` and `wake` repair what it broke."""
-        kinds = (
+        """Cause one random fault; `revive` and `wake` repair what it broke.
+
+        The kinds come in rounds: each round has all of them, in an order by chance.
+        """
+        if not self._deck:
+            self._deck = list(self._kinds())
+            self.random.shuffle(self._deck)
+        kind = self._deck.pop()
+        kind()
+        self.faults.append(kind.__name__)
+
+    def _kinds(self) -> tuple[Callable[[], None], ...]:
+        return (
             self.kill_child,
             self.kill_child,
             self.kill_worker,
@@ -337,9 +350,6 @@ class Site:
             self.lose_bells,
             self.ring_thrice,
         )
-        kind = self.random.choice(kinds)
-        kind()
-        self.faults.append(kind.__name__)
 
     def _child(self) -> psutil.Process | None:
         children = self.random.choice(self.workers).children()

@@ -13,12 +13,15 @@ from core.names import VFolderId
 from tests.chaos.check import differences, leftovers, violations
 from tests.chaos.site import BRISK_NODES, Site
 from tests.support.node import wait_for
+from tests.support.thoroughness import times
 from tests.support.valkey import Valkey
 
 SEED = int(os.environ.get("CHAOS_SEED", "20261121"))
-#: Number of faults; the full proof needs 200.
-FAULTS = int(os.environ.get("CHAOS_FAULTS", "200"))
-JOBS = 50
+#: Number of faults: two rounds of all kinds; the full proof needs 200.
+FAULTS = int(os.environ.get("CHAOS_FAULTS", times(22, 200)))
+EXERCISES, CLONES, DELETES, USAGES = times(12, 26), times(5, 14), times(3, 6), times(2, 4)
+#: Bounds of the items of an exercise: work enough for all faults.
+ITEMS = (times(200, 500), times(600, 1500))
 FAULT_PAUSE_SECONDS = 0.35
 #: Shorter than a freeze, and long enough that jobs proceed between two.
 FREEZE_PAUSE_SECONDS = 1.0
@@ -61,22 +64,23 @@ def differs(site: Site, source: VFolderId, target: VFolderId) -> str:
 @pytest.mark.slow
 @pytest.mark.part("rsync")
 @pytest.mark.timeout(1800)
-def test_two_hundred_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
+def test_many_faults(tmp_path: Path, valkey_alone: Valkey) -> None:
     site = Site(tmp_path, valkey_alone, SEED, setups=BRISK_NODES)
-    sources = [site.filled(600) for _ in range(4)]
-    doomed = [site.filled(200) for _ in range(6)]
+    sources = [site.filled(600) for _ in range(USAGES)]
+    doomed = [site.filled(200) for _ in range(DELETES)]
     site.start()
     try:
+        site.wait_for_nodes("one", "two")
         exercises = {}
-        for _ in range(26):
-            items = site.random.randrange(500, 1500)
+        for _ in range(EXERCISES):
+            items = site.random.randrange(*ITEMS)
             exercises[site.exercise(items).id] = items
-        clones = [(site.random.choice(sources), site.vfolder()) for _ in range(14)]
+        clones = [(site.random.choice(sources), site.vfolder()) for _ in range(CLONES)]
         others = [site.clone(source, target) for source, target in clones]
         others += [site.delete(vfolder) for vfolder in doomed]
         others += [site.usage(source) for source in sources]
         jobs = [site.store.get(job) for job in exercises] + others
-        assert len(jobs) == JOBS
+        wait_for(lambda: any(site.look(job).state is State.RUNNING for job in jobs))
         for _ in range(FAULTS):
             site.fault()
             time.sleep(FAULT_PAUSE_SECONDS * site.random.uniform(0.5, 1.5))

@@ -11,12 +11,13 @@ from tests.chaos.check import differences, ledger, violations
 from tests.chaos.site import Setup, Site
 from tests.support.brittlefs import Rule, mounted
 from tests.support.node import wait_for
+from tests.support.thoroughness import times
 from tests.support.valkey import Valkey
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync"), pytest.mark.slow]
 
 #: How long the work takes without faults, in seconds.
-WORK_SECONDS = float(os.environ.get("CHAOS_WORK_SECONDS", "20"))
+WORK_SECONDS = float(os.environ.get("CHAOS_WORK_SECONDS", times(8, 20)))
 RESTARTS = 3
 HELPERS = 2
 WRITE_SECONDS = 0.2

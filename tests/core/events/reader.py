@@ -6,6 +6,7 @@ It is both generations of readers: the older decodes `args` (msgpack, by positio
 
 import threading
 from base64 import b64decode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -186,6 +187,13 @@ class Reader:
 
 def kept(url: str, task: str) -> Heard | None:
     """The last message of a job, as a late subscriber finds it."""
+    return kept_of(url, [task]).get(task)
+
+
+def kept_of(url: str, tasks: Sequence[str]) -> dict[str, Heard]:
+    """The last message of each job that has one."""
+    if not tasks:
+        return {}
     with Redis.from_url(f"{url}/4") as client:
-        text = client.get(f"bgtask.{task}")
-    return decode_broadcast(text) if text else None
+        texts = client.mget([f"bgtask.{task}" for task in tasks])
+    return {task: decode_broadcast(text) for task, text in zip(tasks, texts, strict=True) if text}
