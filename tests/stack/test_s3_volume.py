@@ -1,12 +1,14 @@
-"""A volume in a bucket, served by a complete node: the journeys of users from door to bucket."""
+"""A volume in a bucket, served by doors and a worker: journeys of users from door to bucket."""
 
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,40 +18,63 @@ import psutil
 import pytest
 import requests
 
-from backends.systems.s3 import Bucket
+from backends.systems.s3 import Bucket, MultipartUpload
 from core.names import VFolderId
+from core.settings import Settings
 from deploy.demo.http import Doors
 from deploy.demo.show import DemoFailed
 from tests.support import trees
-from tests.support.node import Node, running_node, wait_for
+from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.node import gone, wait_for
 from tests.support.object_storage import (
     ACCESS_KEY,
     SECRET_KEY,
     Fault,
     FaultyStorage,
     ObjectStorage,
+    Seen,
 )
+from tests.support.thoroughness import times
+from tests.support.valkey import Valkey
+from tests.support.worker import running_worker
 
 pytestmark = pytest.mark.part("seaweedfs")
 
 MIB = 1 << 20
 #: Files of the round trip, and how often its worker is killed on each way.
-MANY_FILES, KILLS = (int(os.environ.get(n, d)) for n, d in (("TRIP_FILES", 500), ("TRIP_KILLS", 1)))
+MANY_FILES = int(os.environ.get("TRIP_FILES", times(150, 500)))
+KILLS = int(os.environ.get("TRIP_KILLS", "1"))
 PIECE = 4 * MIB + 1
 VOLUME = "objects"
+#: How long one request waits for the end of a job.
+WAIT_SECONDS = 30
+#: The run of a killed worker is taken over soon; few processes serve.
+BRISK = """
+[vfolder.jobs]
+lease-seconds = 12.0
+ring-again-seconds = 1.0
+[vfolder.worker]
+concurrency = 2
+tree-processes = 1
+[vfolder.doors]
+processes = 1
+"""
 
 
 @dataclass
 class Site:
-    """The node, its bucket, and calls of its doors."""
+    """A node's doors and worker, its bucket, and calls of the doors."""
 
-    node: Node
+    settings: Settings
     doors: Doors
     bucket: Bucket
     #: Between the node and the storage.
     proxy: FaultyStorage
     #: Above the directories of the volumes.
     top: Path
+    opened: ExitStack
+    worker: int = 0
+    client: RunningDoor | None = None
 
     def prefix_of(self, vfolder: str, records: str = "records") -> str:
         record = self.top / records / VFolderId.parse(vfolder).directory / "objects"
@@ -111,21 +136,48 @@ class Site:
         """The end of a job that was submitted."""
 
         def ended() -> dict[str, Any]:
-            found: dict[str, Any] = self.doors.call("GET", f"/v1/jobs/{job}")
+            answer = self.doors._session.get(
+                f"{self.doors._manager}/v1/jobs/{job}",
+                headers={"Prefer": f"wait={WAIT_SECONDS}"},
+                timeout=60 + WAIT_SECONDS,
+            )
+            assert answer.status_code == 200, answer.text
+            found: dict[str, Any] = answer.json()
             return found if found["ended_at"] else {}
 
         return wait_for(ended, 120)
 
+    def start_worker(self) -> None:
+        self.worker = self.opened.enter_context(running_worker(self.settings, VOLUME))
+
     def kill_worker(self) -> None:
-        """Kill it as the kernel does; the node starts another one."""
-        os.kill(self.node.pid_of(["worker"]), signal.SIGKILL)
+        """Kill it as the kernel does, and start another one, as the supervisor does."""
+        kill([self.worker])
+        self.start_worker()
+
+    def start_client_door(self) -> None:
+        self.client = self.opened.enter_context(running_door("client", self.settings))
+
+    def unfinished(self, vfolder: str) -> list[MultipartUpload]:
+        """The uploads in parts of a vfolder; a worker that was killed may leave one elsewhere."""
+        keys = f"volume/{VFolderId.parse(vfolder).directory}"
+        return [upload for upload, _ in self.bucket.unfinished(keys)]
 
     def objects(self) -> int:
         return sum(1 for _ in self.bucket.walk("volume/"))
 
 
+def kill(pids: Sequence[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):  # it ended with its parent
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: gone(pids))
+
+
 @pytest.fixture(scope="module")
-def site(object_storage: ObjectStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(
+    object_storage: ObjectStorage, valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
     top, bucket = tmp_path_factory.mktemp("s3"), object_storage.new_bucket()
     (top / "records").mkdir()
     (top / "redirected").mkdir()
@@ -154,11 +206,18 @@ secret_key = "{SECRET_KEY}"
 type = "huggingface"
 huggingface = {{ endpoint = "http://127.0.0.1:1" }}
 """
-    with running_node(top / "node", more) as node:
-        doors = Doors(node.settings)
-        yield Site(node, doors, bucket, proxy, top)
-        assert SECRET_KEY not in node.output
-    proxy.close()
+    (top / "node").mkdir()
+    settings = settings_in(top / "node", valkey.url, BRISK + more)
+    with ExitStack() as opened:
+        opened.callback(proxy.close)
+        made = Site(settings, Doors(settings), bucket, proxy, top, opened)
+        made.start_worker()
+        made.start_client_door()
+        opened.enter_context(running_door("manager", settings))
+        yield made
+    printed = "".join(path.read_text("utf-8") for path in (top / "node").glob("*.log"))
+    assert printed
+    assert SECRET_KEY not in printed
 
 
 SIZES = [0, 1, 5 * MIB, 5 * MIB + 1, 17 * MIB]
@@ -652,6 +711,30 @@ def test_files_are_laid_over_objects(site: Site) -> None:
     assert site.download(target, "d/file").content == b"old" * 10
 
 
+def test_a_file_may_be_sent_before_its_directory(site: Site) -> None:
+    """It comes while the transfer looks whether the name of the directory is free."""
+    vfolder, target = site.vfolder("local"), site.vfolder()
+    (mounted(site, vfolder) / "new").mkdir()
+    site.upload(target, "old", b"1")
+    name = re.compile(f"{keys_of(target)}new$")
+    looks: list[Seen] = []
+
+    def send_below(seen: Seen) -> str:
+        if seen.method == "HEAD" and name.search(seen.target):
+            looks.append(seen)
+            if len(looks) == 2:  # the first one asks whether it is a directory
+                site.bucket.put(f"volume/{site.prefix_of(target)}new/f", b"below")
+        return ""
+
+    site.proxy.strict = send_below
+    body = {"source": vfolder, "target": target, "target_volume": VOLUME, "volume": "local"}
+    ended = site.job(verb="transfer", on_conflict="skip", **body)
+    site.proxy.strict = None
+    assert len(looks) >= 2
+    assert ended["state"] == "succeeded", ended
+    assert site.names(target, "new") == [("f", "FILE", 5)]
+
+
 def test_an_overlay_that_is_killed_and_cancelled_removes_nothing(site: Site) -> None:
     vfolder, target = site.vfolder("local"), site.vfolder()
     for name in ("a", "only"):
@@ -750,7 +833,7 @@ def test_a_big_file_is_sent_on_at_its_last_part(site: Site) -> None:
     job = site.doors.call("POST", "/v1/jobs", verb="transfer", verify="checksum", **body)["id"]
 
     def sent() -> bool:
-        found = [upload for upload, _ in site.bucket.unfinished("volume/")]
+        found = site.unfinished(there)
         return bool(busy.hits) and len(found) == 1 and len(list(found[0].parts())) == 3
 
     wait_for(sent, 60)
@@ -759,7 +842,7 @@ def test_a_big_file_is_sent_on_at_its_last_part(site: Site) -> None:
     ended = site.end(job)
     assert (ended["state"], ended["attempt"] > 1) == ("succeeded", True), ended
     assert site.proxy.count("PUT", "partNumber=[123](&|$)") == 3
-    assert not list(site.bucket.unfinished("volume/"))
+    assert not site.unfinished(there)
 
 
 def test_an_upload_sends_its_parts_while_it_comes(site: Site) -> None:
@@ -780,21 +863,14 @@ def test_an_upload_sends_its_parts_while_it_comes(site: Site) -> None:
 
     assert send(0, 20 * MIB).status_code == 204
     assert site.proxy.count("PUT", "partNumber=1(&|$)") == 1
-    door = psutil.Process(site.node.pid_of(["api.serve", "client"]))
-    for process in (door, *door.children()):
-        process.kill()
-    site.node.pid_of(["api.serve", "client"])
-
-    def goes_on() -> bool:
-        try:
-            return send(20 * MIB, len(data)).status_code == 204
-        except requests.ConnectionError:
-            return False
-
-    wait_for(goes_on, 60)
+    assert site.client is not None
+    door = psutil.Process(site.client.process.pid)
+    kill([one.pid for one in (door, *door.children())])
+    site.start_client_door()
+    assert send(20 * MIB, len(data)).status_code == 204
     assert site.download(vfolder, "big").content == data
     assert site.proxy.count("PUT", "partNumber=") == 3
-    assert not list(site.bucket.unfinished("volume/"))
+    assert not site.unfinished(vfolder)
 
 
 def test_a_cancelled_transfer_leaves_no_parts(site: Site) -> None:
@@ -809,7 +885,7 @@ def test_a_cancelled_transfer_leaves_no_parts(site: Site) -> None:
     wait_for(lambda: busy.hits, 60)
     site.doors.call("POST", f"/v1/jobs/{job}/cancel")
     assert site.end(job)["state"] == "cancelled"
-    assert not list(site.bucket.unfinished("volume/"))
+    assert not site.unfinished(there)
     assert busy.hits
     site.proxy.faults = []
 

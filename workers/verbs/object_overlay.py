@@ -88,7 +88,11 @@ class _OverSource:
             if not target.is_directory(path):
                 raise EntryExists(f"{path} is a file; no directory replaces it.")
         except EntryNotFound:
-            target.check_free(path)  # a file may be above it
+            try:
+                target.check_free(path)  # a file may be above it
+            except EntryExists:
+                if not target.is_directory(path):  # it is, once a file below it was sent meanwhile
+                    raise
             return
         raise _NotSent("The directory is there.", counted_as="same")
 
