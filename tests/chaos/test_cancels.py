@@ -12,7 +12,7 @@ from tests.support.node import wait_for
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync")]
 
-FILES = 60
+FILES = 30
 #: The call at which each phase is caught, and the phase's name in the job's progress. The
 #: path distinguishes directories of the target, which are in the staging, from those of the source.
 PHASES = {

@@ -17,7 +17,7 @@ from tests.support.valkey import Valkey
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync")]
 
-FILES = 60
+FILES = 30
 STAGED = "*/staging/*"
 #: Size of a small volume.
 SMALL_BYTES = 8 * 1024**2

@@ -18,7 +18,7 @@ from tests.support.node import wait_for
 
 pytestmark = [pytest.mark.part("fuse"), pytest.mark.part("rsync")]
 
-FILES = 60
+FILES = 30
 KEEP_SECONDS = 3600.0
 NOTE = "*/trash/*.note*"
 

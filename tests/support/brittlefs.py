@@ -29,7 +29,6 @@ from typing import Any
 from tests.support.fuse_mount import FuseMount, pass_modes
 from tests.support.node import wait_for
 
-POLL_SECONDS = 0.01
 #: More calls than the test processes make at once, so a hung call never blocks others.
 THREADS = 64
 _STAT = ("st_mode", "st_nlink", "st_size", "st_uid", "st_gid", "st_ino", "st_blocks", "st_dev")
@@ -52,7 +51,7 @@ class _Rules:
     """The active rules and how often each matched; in the process of the file system."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._rules: list[dict[str, Any]] = []
         self._generation = 0
 
@@ -62,6 +61,7 @@ class _Rules:
             if text:
                 self._rules = [{**rule, "seen": 0, "bytes": 0} for rule in json.loads(text)]
                 self._generation += 1
+                self._lock.notify_all()
             return json.dumps(self._rules)
 
     def meet(self, op: str, path: str, size: int = 0) -> None:
@@ -79,8 +79,9 @@ class _Rules:
                     hang = hang or rule["hang"]
                     error = error or rule["error"]
         time.sleep(delay)
-        while hang and self._generation == generation:
-            time.sleep(POLL_SECONDS)
+        if hang:
+            with self._lock:
+                self._lock.wait_for(lambda: self._generation != generation)
         if error:
             number = getattr(errno, error)
             raise OSError(number, os.strerror(number))

@@ -1,5 +1,6 @@
 """The scripts of the store: their texts, with the shared parts and constants before them."""
 
+from functools import cache
 from importlib.resources import files
 
 from core.jobs.requests import CONFLICTS
@@ -18,13 +19,14 @@ _FEWER = {
 }
 
 
-def script_texts(batch: int = BATCH) -> list[tuple[str, str]]:
-    """Return every script by name, each complete."""
+@cache
+def script_texts(batch: int = BATCH) -> tuple[tuple[str, str], ...]:
+    """Return every script by name, each complete; the files are read once."""
     folder = files(__package__) / "scripts"
     shared = {name: (folder / "shared" / f"{name}.lua").read_text("utf-8") for name in _SHARED}
     names = sorted(f.name.removesuffix(".lua") for f in folder.iterdir() if f.name.endswith(".lua"))
     start = _constants(batch)
-    return [
+    return tuple(
         (
             name,
             start
@@ -32,7 +34,7 @@ def script_texts(batch: int = BATCH) -> list[tuple[str, str]]:
             + (folder / f"{name}.lua").read_text("utf-8"),
         )
         for name in names
-    ]
+    )
 
 
 def _constants(batch: int) -> str:

@@ -1,9 +1,6 @@
 """Flower shows the end of every job, and no observations and sweeps."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +15,11 @@ import requests
 from core.jobs.requests import CloneRequest, DeleteFilesRequest, UsageRequest
 from core.jobs.store import PREFIX, JobStore, Submission
 from core.names import VFolderId
-from core.process import end_with_parent
 from core.redis import Database, connect
 from core.settings import CONFIG_VARIABLE, Settings
+from tests.support import preloaded
 from tests.support.doors import settings_in
-from tests.support.node import ROOT, wait_for
+from tests.support.node import wait_for
 from tests.support.ports import free_port
 from tests.support.valkey import running_valkey
 from tests.support.worker import running_worker
@@ -74,13 +71,11 @@ class View:
 def running(name: str, settings: Settings) -> Iterator[Path]:
     log = settings.directory / f"{name}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "workers.serve", name],
-            cwd=ROOT,
-            env=os.environ | {CONFIG_VARIABLE: settings.origin},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - a prctl only
+        process = preloaded.start(
+            "worker",
+            ["workers.serve", name],
+            output=output,
+            environment=os.environ | {CONFIG_VARIABLE: settings.origin},
         )
     try:
         yield log

@@ -26,9 +26,10 @@ from tests.workers.transfer.disks import Disks, mounted_disks, new_vfolder
 from workers.verbs.transfer.helpers import TREE, record_of
 
 DISK_BYTES = 1024**3
-CHUNK_BYTES = 32 * 1024**2
+CHUNK_BYTES = 16 * 1024**2
 FILE_BYTES = 12 * CHUNK_BYTES
-BYTES_PER_SECOND = 24 * 1024**2
+#: Its pieces are as small as pieces are.
+BYTES_PER_SECOND = 12 * 1024**2
 PIECE = piece_length(BYTES_PER_SECOND)
 #: The file is killed past these numbers of pieces on record.
 KILLS = (2, 5)
