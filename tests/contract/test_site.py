@@ -2,14 +2,12 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support import preloaded
 from tests.support.loops import mounted
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def config_of(directory: Path, volume: str) -> Path:
@@ -34,17 +32,9 @@ secret = "another secret of the site's own"
 
 
 def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            *("tests/contract", *arguments),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    words = ["pytest", "-q", "-p", "no:cacheprovider", "tests/contract", *arguments]
+    return preloaded.run(words, environment, 600)
 
 
 def usage_error(*arguments: str) -> str:
