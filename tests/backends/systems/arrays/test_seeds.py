@@ -22,12 +22,13 @@ from simulators.shelf import Shelf
 from simulators.systems import SYSTEMS, WITH_QUOTA
 from tests.backends.systems.arrays.simulated import scope, trusting, vfolder_on
 from tests.backends.systems.arrays.watching import Watch, modest, no_blind_repetition
+from tests.support.thoroughness import times
 
 FIRST = int(os.environ.get("ARRAY_SEED", "1"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("ARRAY_SEEDS", "1")))
 RATE = 0.2
 MIB = 1 << 20
-THREADS = 8
+THREADS = times(4, 8)
 LOGINS = ("/login", "/token/", "/session/")
 
 #: What the seed chooses: releases of either kind, short pages, jobs that fail, vanish and stall.
@@ -88,7 +89,7 @@ def live(backend: PosixBackend, one: QuotaScope) -> None:
 @pytest.mark.parametrize("name", WITH_QUOTA)
 def test_scopes_live_and_go_once(name: str, seed: int, tmp_path: Path, watch: Watch) -> None:
     with suffering(name, tmp_path, seed, watch) as (backend, server, simulator):
-        for _ in range(3):
+        for _ in range(times(1, 3)):
             live(backend, scope())
         no_blind_repetition(server)
         with ThreadPoolExecutor(THREADS) as pool:
