@@ -1,10 +1,11 @@
 """Which of the systematic cases of schemathesis are sent: one of each kind.
 
 For one part of one request it makes several of a kind, such as wrong types: null, a number, a text.
+A method that an operation has not is refused by one piece of code, whichever method it is.
 """
 
 import schemathesis
-from schemathesis.generation.meta import CoveragePhaseData
+from schemathesis.generation.meta import CoveragePhaseData, CoverageScenario
 
 from tests.support.thoroughness import THOROUGH
 
@@ -19,8 +20,10 @@ def is_new(case: schemathesis.Case) -> bool:
     data = case.meta.phase.data if case.meta else None
     if THOROUGH or not isinstance(data, CoveragePhaseData):
         return True
-    part = (data.parameter_location, data.parameter, data.location)
-    kind = (case.operation.label, case.method, data.scenario, data.description, *part)
+    kind: tuple[object, ...] = (case.operation.label, data.scenario)
+    if data.scenario != CoverageScenario.UNSPECIFIED_HTTP_METHOD:
+        part = (data.parameter_location, data.parameter, data.location)
+        kind = (*kind, case.method, data.description, *part)
     if kind in _sent:
         return False
     _sent.add(kind)

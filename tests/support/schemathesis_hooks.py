@@ -6,12 +6,9 @@ from typing import Any
 import schemathesis
 
 from tests.support.schemathesis_cases import is_new
+from tests.support.schemathesis_names import STORAGE, VFID_VARIABLE
 
 VOLUME = "local"
-#: The storage of `/v1/storages` that exists.
-STORAGE = "shelf"
-#: Names the vfolder that exists.
-VFID_VARIABLE = "WIRE_TEST_VFID"
 
 
 @schemathesis.hook

@@ -6,10 +6,8 @@ from typing import Any
 import schemathesis
 
 from tests.support.schemathesis_cases import is_new
+from tests.support.schemathesis_names import JOB_VARIABLE, VFOLDER_VARIABLE
 
-#: Names the vfolder that exists, and a job about it.
-VFOLDER_VARIABLE = "PEOPLE_TEST_VFOLDER"
-JOB_VARIABLE = "PEOPLE_TEST_JOB"
 _KNOWN = {"vfolder_id": VFOLDER_VARIABLE, "job_id": JOB_VARIABLE}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.api.people.conftest import People
 from tests.support.node import ROOT
-from tests.support.schemathesis_people_hooks import JOB_VARIABLE, VFOLDER_VARIABLE
+from tests.support.schemathesis_names import JOB_VARIABLE, VFOLDER_VARIABLE
 
 #: A document cannot know what exists and what is full: those refusals are right answers.
 CONFIG = """

@@ -12,7 +12,7 @@ import pytest
 from core.settings import Settings
 from tests.support.doors import SECRET, RunningDoor, running_door, settings_in
 from tests.support.node import ROOT
-from tests.support.schemathesis_hooks import STORAGE, VFID_VARIABLE
+from tests.support.schemathesis_names import STORAGE, VFID_VARIABLE
 from tests.support.thoroughness import times
 from tests.support.trees import snapshot
 from tests.support.valkey import running_valkey
