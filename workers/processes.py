@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import warnings
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -14,6 +15,7 @@ from celery.signals import worker_process_init, worker_shutting_down
 from backends.volumes import Mounts, close_inherited
 from backends.volumes.artifacts import ArtifactStorages
 from core.errors import ConfigurationError
+from core.process import request_end_with_parent
 from core.settings import Settings
 from core.telemetry import logs
 from workers import app as workers_app
@@ -51,7 +53,7 @@ def worker(app: Celery, settings: Settings) -> None:
     TreeAnswers.settings = settings
     app.steps["worker"].add(TreeAnswers)
     worker_shutting_down.connect(_drain, weak=False)
-    worker_process_init.connect(_child_started, weak=False)
+    worker_process_init.connect(partial(_child_started, os.getpid()), weak=False)
     # Celery warns of root. Only root can keep owners and modes of files, and it is root on purpose.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
@@ -75,7 +77,11 @@ def _drain(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a si
     _log.info("drain begun")
 
 
-def _child_started(**_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts to a signal
+def _child_started(main: int, **_facts: Any) -> None:  # noqa: ANN401 - Celery passes facts
+    # An idle child waits on a pipe whose other end its siblings hold: it never sees a dead parent.
+    request_end_with_parent()
+    if os.getppid() != main:  # it died before the kernel had the request
+        os._exit(1)
     logs.configure("worker", Upkeep.settings.log_level)
     close_inherited(Upkeep.settings)
     # Only the main process acts on SIGHUP (workers.run.node_signals).
