@@ -234,11 +234,11 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectS
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Node]:
-    """A complete real node under its supervisor, for the complete run. Tests must not break it."""
+    """A complete real node under its supervisor, for the tests of a file; they do not break it."""
     bucket: Bucket | None = None
     if weed() is not None:
         bucket = request.getfixturevalue("object_storage").new_bucket()

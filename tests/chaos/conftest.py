@@ -18,7 +18,7 @@ def valkey_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with running_valkey(tmp_path_factory.mktemp("two-valkey")) as server:
         site = Site(tmp_path_factory.mktemp("two"), server, SEED)
@@ -37,7 +37,7 @@ def two_nodes(_two_nodes: Site) -> Iterator[Site]:
     _two_nodes.wake(everything=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _brittle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, BrittleFS]]:
     with (
         running_valkey(tmp_path_factory.mktemp("brittle-valkey")) as valkey,

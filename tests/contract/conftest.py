@@ -68,10 +68,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     module = metafunc.module.__name__.rpartition(".")[2]
     names = [name] if name else sites.here(module)
     values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
-    metafunc.parametrize("site", values, indirect=True, scope="session")
+    metafunc.parametrize("site", values, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:

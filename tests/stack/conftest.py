@@ -9,7 +9,7 @@ from tests.support.node import Node
 from tests.support.released.side import ReleasedManager
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def heard(stack: Node) -> Iterator[Reader]:
     """All events of the node, as the manager reads them."""
     with Reader(stack.settings.vfolder.redis.target().plain_url) as reader:

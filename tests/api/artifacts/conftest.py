@@ -53,7 +53,7 @@ object-storage-region = "us-east-1"
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
@@ -82,21 +82,21 @@ storage_name = "{storage}"
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def hub() -> Iterator[StandInHub]:
     """The hub, shared by all tests: each adds models of its own."""
     with running_hub() as hub:
         yield hub
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def remote() -> Iterator[StandInManager]:
     """The manager of another site, shared as the hub is."""
     with running_manager() as manager:
         yield manager
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def storages(request: pytest.FixtureRequest) -> str:
     """The tables of the storages, with two buckets of a real server where there is one."""
     keys = {"key": object_storage.ACCESS_KEY, "secret": object_storage.SECRET_KEY}
@@ -107,7 +107,7 @@ def storages(request: pytest.FixtureRequest) -> str:
     return STORAGES.format(endpoint=server.url, buckets=buckets, **keys)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settings(
     tmp_path_factory: pytest.TempPathFactory,
     valkey: Valkey,
@@ -126,14 +126,14 @@ def settings(
     return settings_in(tmp_path_factory.mktemp("door"), valkey.url, storages + registries)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker(settings: Settings) -> Iterator[int]:
     """The worker of the node."""
     with running_worker(settings) as pid:
         yield pid
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def heard(valkey: Valkey) -> Iterator[Reader]:
     """All events, as the manager reads them."""
     with Reader(valkey.url) as reader:
@@ -141,7 +141,7 @@ def heard(valkey: Valkey) -> Iterator[Reader]:
     assert not reader.errors
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def manager(settings: Settings) -> Iterator[RunningDoor]:
     """The door, shared by all tests: each has a directory of its own in the storage."""
     with running_door("manager", settings) as door:

@@ -1,4 +1,4 @@
-"""A manager door and a worker as they run, on one volume, shared by all tests of a run."""
+"""A manager door and a worker as they run, on one volume, shared by the tests of a file."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -94,14 +94,14 @@ class Site:
         return wait_for(look, 60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def api_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A store of its own: other tests empty theirs."""
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, api_valkey: Valkey) -> Iterator[Site]:
     settings = settings_in(tmp_path_factory.mktemp("site"), api_valkey.url, MORE)
     with (

@@ -196,7 +196,7 @@ def running_people(directory: Path, more: str, volume: str = "local") -> Iterato
             yield People(settings, door, subjects, cache)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
     with running_people(tmp_path_factory.mktemp("people"), MORE) as found:
         yield found

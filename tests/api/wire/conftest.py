@@ -14,19 +14,19 @@ from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.valkey import Valkey, running_valkey
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A store that the doors of this room share; no worker runs here."""
     with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Settings:
     return settings_in(tmp_path_factory.mktemp("door"), valkey.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def manager(settings: Settings) -> Iterator[RunningDoor]:
     """The real manager door over HTTP, shared by all tests: each brings its own vfolder."""
     with running_door("manager", settings) as door:

@@ -1,4 +1,4 @@
-"""A door and a worker on two volumes, shared by all tests of a session."""
+"""A door and a worker on two volumes, shared by the tests of a file."""
 
 import json
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ def absent() -> str:
     return f"user:{uuid4()}/{uuid4().hex}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("pair")
     for name in ("other", "xcp"):

@@ -16,6 +16,8 @@ from tests.support.node import wait_for
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
 MANY = 20_000
 FILES = 220
+#: A part takes seconds.
+SLOW_BYTES_PER_SECOND = 8_000_000
 BIG_BYTES = 80_000_000
 
 
@@ -214,9 +216,15 @@ def test_an_upload_goes_on_after_a_reload(console: Console, tmp_path: Path) -> N
             offsets.append(int(request.headers["upload-offset"]))
 
     page.on("request", sends)
+    network = console.contexts[-1].new_cdp_session(page)
+    network.send("Network.enable")
+    limits = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    slow = limits | {"uploadThroughput": SLOW_BYTES_PER_SECOND}  # the end must not come before
+    network.send("Network.emulateNetworkConditions", slow)
     send(page, "files", big)
     wait_for(lambda: page.wait_for_timeout(5) or any(offsets), 60)
     page.reload()
+    network.send("Network.emulateNetworkConditions", limits | {"uploadThroughput": -1})
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     sent = max(offsets)
     offsets.clear()
