@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.syntax import our_files
+
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("api", "backends", "core", "workers")
 TABLE = "backends/fs/errors.py"
@@ -13,9 +15,9 @@ TABLE = "backends/fs/errors.py"
 def trees() -> Iterator[tuple[str, ast.AST]]:
     """Each of our files that names an errno, parsed."""
     for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
+        for path in our_files(ROOT / room):
             text = path.read_text("utf-8")
-            if "node_modules" not in path.parts and re.search(r"\berrno\.E[A-Z]+", text):
+            if re.search(r"\berrno\.E[A-Z]+", text):
                 yield str(path.relative_to(ROOT)), ast.parse(text)
 
 

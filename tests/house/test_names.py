@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.syntax import definitions_of
+from tests.support.syntax import definitions_of, our_files
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "backends", "workers", "api", "deploy")
@@ -55,12 +55,7 @@ ALLOWED = {"tell"}  # of a file
 
 
 def sources(*more: str) -> list[Path]:
-    return [
-        path.relative_to(ROOT)
-        for room in (*ROOMS, *more)
-        for path in sorted((ROOT / room).rglob("*.py"))
-        if not {"node_modules", "build"} & {*path.parts}
-    ]
+    return [path.relative_to(ROOT) for room in (*ROOMS, *more) for path in our_files(ROOT / room)]
 
 
 def parts(name: str) -> set[str]:

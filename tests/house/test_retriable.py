@@ -17,6 +17,7 @@ import workers
 from api.http import problems
 from backends.fs import errors
 from core.errors import StorageError
+from tests.support.syntax import our_files
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS: tuple[ModuleType, ...] = (core, backends, workers, api)
@@ -119,7 +120,7 @@ def sentences(path: Path, known: dict[str, type[StorageError]]) -> Iterator[tupl
 def test_the_words_and_the_flag_agree(known: dict[str, type[StorageError]]) -> None:
     wrong, seen = [], 0
     for room in ROOMS:
-        for path in sorted((ROOT / room.__name__).rglob("*.py")):
+        for path in our_files(ROOT / room.__name__):
             if "vendored" in path.parts:
                 continue
             for name, text in sentences(path, known):

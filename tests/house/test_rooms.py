@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.syntax import our_files
+
 ROOT = Path(__file__).resolve().parents[2]
 TOPS = ("core", "backends", "workers", "api", "vfolder_client")
 #: Most entries that a stranger sees when opening a room of the first level.
@@ -15,9 +17,7 @@ ENTRIES_MAX = 12
 def modules() -> dict[str, Path]:
     found = {}
     for top in TOPS:
-        for path in (ROOT / top).rglob("*.py"):
-            if {"node_modules", "build"} & {*path.parts}:
-                continue
+        for path in our_files(ROOT / top):
             parts = path.relative_to(ROOT).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found

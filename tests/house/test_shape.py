@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.syntax import Definition, definitions_of
+from tests.support.syntax import Definition, definitions_of, our_files
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("core", "backends", "workers", "api", "deploy", "vfolder_client")
@@ -35,12 +35,7 @@ ALLOWED_MODULES = {Path("workers/verbs/transfer/helpers.py")}
 
 
 def sources() -> list[Path]:
-    return [
-        path
-        for room in ROOMS
-        for path in sorted((ROOT / room).rglob("*.py"))
-        if not {"node_modules", "build"} & {*path.parts}
-    ]
+    return [path for room in ROOMS for path in our_files(ROOT / room)]
 
 
 def lines_of(path: Path) -> list[str]:

@@ -1,6 +1,7 @@
-"""What our own files define, parsed once for all tests of a process."""
+"""Our own files, and what they define: parsed once for all tests of a process."""
 
 import ast
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,19 @@ class Definition(NamedTuple):
     is_top: bool
     #: Of a function: those given by their place, without `self` and `cls`.
     positional: int
+
+
+#: Directories of others' files, and of files that another test makes and removes meanwhile.
+_NOT_OURS = ("__pycache__", "build", "node_modules")
+
+
+def our_files(directory: Path) -> list[Path]:
+    """Return the files in Python below a directory, sorted; what vanishes meanwhile is left out."""
+    found = []
+    for place, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if name not in _NOT_OURS]
+        found += [Path(place, name) for name in names if name.endswith(".py")]
+    return sorted(found)
 
 
 @cache

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.names import moment, moment_ns, moment_of_ms, reference_moment
+from tests.support.syntax import our_files
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The encoder of answers writes what orjson writes of a time.
@@ -38,7 +39,7 @@ def test_one_file_converts() -> None:
     users = {
         path.relative_to(ROOT)
         for room in ("core", "backends", "workers", "api", "deploy")
-        for path in (ROOT / room).rglob("*.py")
-        if "node_modules" not in path.parts and "isoformat(" in path.read_text("utf-8")
+        for path in our_files(ROOT / room)
+        if "isoformat(" in path.read_text("utf-8")
     }
     assert users == PLACES
