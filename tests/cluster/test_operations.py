@@ -19,6 +19,7 @@ from core.redis import Database, connect
 from core.uploads import UploadStore
 from tests.support.doors import settings_in
 from tests.support.node import ROOT
+from tests.support.syntax import parsed
 
 #: Done only where the volume is here: they return descriptors.
 HERE_ONLY = {"paths.open_file", "operations.open_report"}
@@ -30,7 +31,7 @@ def passed_to(method: str) -> set[str]:
     """Return the operations that the doors pass to a method of `VolumeAccess`, as written there."""
     found = set()
     for path in (ROOT / "api").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path.read_text("utf-8"))):
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
             if called and node.func.attr == method and len(node.args) > 1:
                 found.add(ast.unparse(node.args[1]))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.syntax import our_files
+from tests.support.syntax import our_files, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("api", "backends", "core", "workers")
@@ -18,7 +18,7 @@ def trees() -> Iterator[tuple[str, ast.AST]]:
         for path in our_files(ROOT / room):
             text = path.read_text("utf-8")
             if re.search(r"\berrno\.E[A-Z]+", text):
-                yield str(path.relative_to(ROOT)), ast.parse(text)
+                yield str(path.relative_to(ROOT)), parsed(text)
 
 
 def numbers_in(node: ast.AST) -> list[str]:
@@ -44,7 +44,7 @@ def test_only_one_file_maps_errnos_to_errors() -> None:
 
 
 def test_an_errno_has_one_entry_in_the_table() -> None:
-    tree = ast.parse((ROOT / TABLE).read_text("utf-8"))
+    tree = parsed((ROOT / TABLE).read_text("utf-8"))
     tables = [node for node in ast.walk(tree) if isinstance(node, ast.Dict) and numbers_in(node)]
     names = [name for table in tables for name in numbers_in(table)]
     grouped = [

@@ -17,7 +17,7 @@ import workers
 from api.http import problems
 from backends.fs import errors
 from core.errors import StorageError
-from tests.support.syntax import our_files
+from tests.support.syntax import our_files, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS: tuple[ModuleType, ...] = (core, backends, workers, api)
@@ -103,7 +103,7 @@ def texts(node: ast.AST, assigned: dict[str, list[ast.expr]]) -> list[str]:
 
 def sentences(path: Path, known: dict[str, type[StorageError]]) -> Iterator[tuple[str, str]]:
     """Every error that a module makes: its class and a sentence of it."""
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path.read_text("utf-8"))
     assigned: dict[str, list[ast.expr]] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.syntax import our_files
+from tests.support.syntax import our_files, parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPS = ("core", "backends", "workers", "api", "vfolder_client")
@@ -29,13 +29,13 @@ PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"
 
 def imports(path: Path) -> Iterator[tuple[str, str]]:
     """Every (module, name) that a file takes from one of our rooms."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in TOPS:
             yield from ((node.module, alias.name) for alias in node.names)
 
 
 def exports(package: str) -> set[str]:
-    tree = ast.parse(MODULES[package].read_text("utf-8"))
+    tree = parsed(MODULES[package].read_text("utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
             return set(ast.literal_eval(node.value))
@@ -86,7 +86,7 @@ def test_rooms_show_at_most_a_dozen_entries() -> None:
 
 def test_every_room_says_in_one_line_what_it_is() -> None:
     for package in PACKAGES:
-        text = ast.get_docstring(ast.parse(MODULES[package].read_text("utf-8"))) or ""
+        text = ast.get_docstring(parsed(MODULES[package].read_text("utf-8"))) or ""
         assert len(text.splitlines()[0] if text else "") > len("A room."), package
 
 

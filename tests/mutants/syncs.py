@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 
 from tests.mutants.mutation import ROOT, Mutation, source_of
+from tests.support.syntax import parsed
 
 ROOMS = ("api", "backends", "core", "deploy", "workers")
 #: Calls by the last part of their name. `sync_file_range` only begins to write.
@@ -44,7 +45,7 @@ def _in_file(file: str) -> Iterator[Mutation]:
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         for part, replacement in _syncs(node):
             begin = starts[part.lineno - 1] + part.col_offset
             end = starts[(part.end_lineno or 0) - 1] + (part.end_col_offset or 0)

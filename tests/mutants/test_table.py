@@ -1,10 +1,10 @@
 """The table of mutations fits the source: each one parses, has tests that exist, and a name."""
 
-import ast
 from collections import Counter
 
 from tests.mutants.mutation import ROOT, source_of
 from tests.mutants.table import GROUPS, mutations
+from tests.support.syntax import parsed
 
 
 def test_each_mutation_changes_a_file_that_still_parses() -> None:
@@ -14,7 +14,7 @@ def test_each_mutation_changes_a_file_that_still_parses() -> None:
         mutated = one.applied_to(source_of(one.file))
         assert mutated != source_of(one.file), one.name
         if one.file.endswith(".py"):
-            ast.parse(mutated)
+            parsed(mutated)
         assert one.tests, one.name
         assert all(_exists(test) for test in one.tests), (one.name, one.tests)
 

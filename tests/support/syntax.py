@@ -1,6 +1,7 @@
 """Our own files, and what they define: parsed once for all tests of a process."""
 
 import ast
+import gc
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -36,10 +37,25 @@ def our_files(directory: Path) -> list[Path]:
     return sorted(found)
 
 
+def parsed(text: str) -> ast.Module:
+    """Return the tree of a text in Python, without a collection of garbage meanwhile.
+
+    Python before 3.11.8 fails where a finalizer parses, too: "AST constructor recursion depth
+    mismatch" (CPython issue 106905).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(text)
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @cache
 def definitions_of(path: Path) -> tuple[Definition, ...]:
     """Return all definitions of a file; expressions have none, so only statements are looked at."""
-    module = ast.parse(path.read_text("utf-8"))
+    module = parsed(path.read_text("utf-8"))
     top = {id(node) for node in module.body}
     found = []
     for node in _statements(module):

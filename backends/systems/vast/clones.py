@@ -74,13 +74,21 @@ class VastClones:
         with deadline.within(self._seconds):
             self._clean(name)  # of a process that died
             kept = self._snapshots.shown_at(source) or self._keep(source, name)
-            try:
-                self._clone(kept, name, target)
-            except (ArrayRefused, DeadlineExceeded) as problem:
-                with deadline.within(_CLEANING_SECONDS):
-                    self._clean(name)
-                raise Unsupported(f"VAST did not clone the directory. {problem.detail}") from None
-            self._drop_snapshot(name)
+            failure = self._failure(kept, name, target)
+            if failure is None:
+                self._drop_snapshot(name)
+                return
+        with deadline.within(_CLEANING_SECONDS):  # the one above may have passed
+            self._clean(name)
+        raise Unsupported(f"VAST did not clone the directory. {failure}")
+
+    def _failure(self, kept: VastSnapshot, name: str, target: PurePosixPath) -> str | None:
+        """Clone, and return why VAST did not."""
+        try:
+            self._clone(kept, name, target)
+        except (ArrayRefused, DeadlineExceeded) as problem:
+            return problem.detail
+        return None
 
     def _keep(self, source: PurePosixPath, name: str) -> VastSnapshot:
         try:
