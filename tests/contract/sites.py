@@ -245,7 +245,7 @@ IN_KERNEL = ("xfs", "ext4", "nfs", "exascaler")
 
 
 #: Sites whose scopes, vfolders and deaths are those of code that another site always runs. Their
-#: own commands and faults have tests beside the backend. `CONTRACT=all` runs them too.
+#: own commands and faults have tests beside the backend. `make thorough` runs them too.
 _COMMANDS = ("scale-commands", "exascaler")
 _ARRAYS = ("scale", "onefs", "hammerspace", "weka", "vast", "flashblade")
 LONG = {
@@ -264,7 +264,7 @@ def with_part(name: str, made: Site) -> Site:
 
 def here(module: str) -> list[str]:
     """Return the backends whose file system is available where a module of tests runs."""
-    long = () if os.environ.get("CONTRACT") == "all" else LONG.get(module, LONG[""])
+    long = () if THOROUGH else LONG.get(module, LONG[""])
     inside = "UML_XFS" in os.environ
     of_objects = ["s3"] if module in OF_OBJECTS and not inside else []
     if module == "test_objects":

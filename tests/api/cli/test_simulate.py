@@ -21,9 +21,10 @@ from simulators.systems import SYSTEMS
 from simulators.versions import VERSIONS
 from tests.support.doors import settings_in
 from tests.support.node import ROOT, wait_for
+from tests.support.thoroughness import THOROUGH
 
-#: A system of HTTP and one of commands; `CONTRACT=all` runs all of them.
-NAMES = tuple(VERSIONS) if os.environ.get("CONTRACT") == "all" else ("netapp", "exascaler")
+#: A system of HTTP and one of commands; `make thorough` runs all of them.
+NAMES = tuple(VERSIONS) if THOROUGH else ("netapp", "exascaler")
 COMMAND = [sys.executable, "-m", "api.cli"]
 
 

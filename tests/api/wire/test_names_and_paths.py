@@ -1,6 +1,5 @@
 """Many generated names and paths: never a 500, nothing changes outside the vfolder."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.support.trees import snapshot
 from tests.support.valkey import Valkey
 
 #: Cases of each test.
-CASES = int(os.environ.get("GENERATED_CASES") or times(400, 1500))
+CASES = times(400, 5000)
 property_test = settings(
     max_examples=CASES,
     deadline=None,
