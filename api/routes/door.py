@@ -134,7 +134,8 @@ class Door:
     @cached_property
     def notices(self) -> NoticeStore:
         """The notices of people, of the whole cluster."""
-        return NoticeStore(connections.connect(self.settings, connections.Database.JOBS))
+        client = connections.connect(self.settings, connections.Database.JOBS)
+        return NoticeStore(client, posted=bool(self.settings.vfolder.notices.url))
 
     @cached_property
     def quota_totals(self) -> TotalLimits:

@@ -18,6 +18,7 @@ __all__ = [
     "end_unstarted",
     "end_with_parent",
     "identity",
+    "json_post",
     "listen_addresses",
     "loading",
     "metrics_files",

@@ -6,6 +6,8 @@
 `<subject>` is the id of a user or group as 32 hexadecimal digits, which is also the directory of
 its quota scope. Whether a notice was read is known for each reader: a group has several admins. A
 store that is lost takes the notices along; the state that they are about is not in them alone.
+
+With `[vfolder.notices] url` a notice also waits to be posted (`core.quota.webhook_queue`).
 """
 
 import re
@@ -17,12 +19,29 @@ from uuid import UUID
 import redis
 
 from core.jobs.store import PREFIX
+from core.quota.webhook_queue import PUSH, push_keys
 from core.redis import json
+from core.telemetry import logger, metrics
 
 #: Most notices of one subject; the oldest go first, about.
 NOTICES_MAX = 1000
 KEEP_SECONDS = 90 * 86_400
 _FACTS = "facts"
+_log = logger(__name__)
+#: Lua: `keep(base, subject, facts, posted)` with the keys of `keep_keys` after `base`. `posted` is
+#: '1' where notices are posted, too; false: the queue of posts is full.
+KEEP = (
+    PUSH
+    + f"""
+local function keep(base, subject, facts, posted)
+  local most, key = {NOTICES_MAX}, KEYS[base + 1]
+  local place = redis.call('XADD', key, 'MAXLEN', '~', most, '*', 'facts', facts)
+  redis.call('EXPIRE', KEYS[base + 1], {KEEP_SECONDS})
+  return posted ~= '1' or push(base + 1, subject, subject .. '-' .. place, facts)
+end
+"""
+)
+_ADD = KEEP + "return keep(0, ARGV[1], ARGV[2], ARGV[3]) and 1 or 0"
 _ID = re.compile(r"([0-9a-f]{32})-(0|[1-9][0-9]{0,15})-(0|[1-9][0-9]{0,15})")
 
 
@@ -43,8 +62,11 @@ class Notice(NamedTuple):
 class NoticeStore:
     """The notices of the cluster. Safe for threads; methods raise `redis.RedisError`."""
 
-    def __init__(self, client: "redis.Redis") -> None:
+    def __init__(self, client: "redis.Redis", *, posted: bool = False) -> None:
+        """Take the store, and whether notices are posted, too."""
         self._redis = client
+        self._posted = "1" if posted else ""
+        self._add = client.register_script(_ADD)
 
     @staticmethod
     def is_id(text: str) -> bool:
@@ -53,11 +75,9 @@ class NoticeStore:
 
     def add(self, subject: str, facts: dict[str, Any]) -> None:
         """Keep a notice for a subject."""
-        key = _key(subject)
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.xadd(key, {_FACTS: json.dumps(facts)}, maxlen=NOTICES_MAX, approximate=True)
-            pipe.expire(key, KEEP_SECONDS)
-            pipe.execute()
+        text = json.dumps(facts)
+        if not self._add(keys=keep_keys(subject), args=[subject, text, self._posted]):
+            report_full(subject)
 
     def of(self, subjects: Iterable[UUID], count: int, before: str = "") -> list[Notice]:
         """Return the newest notices of subjects that are older than `before`, the newest first.
@@ -104,6 +124,22 @@ class NoticeStore:
             if ended:
                 pipe.hdel(key, *ended)
             pipe.execute()
+
+
+def keep_keys(subject: str) -> list[str]:
+    """Return the keys that `KEEP` needs."""
+    return [_key(subject), *push_keys(subject)]
+
+
+def report_full(subject: str) -> None:
+    """Report that a notice is not posted: too many wait. Its readers have it all the same."""
+    _log.error("notice not posted: too many wait", subject=subject)
+    metrics.NOTICES_DROPPED.labels("full").inc()
+
+
+def at_ms_of(notice_id: str) -> int:
+    """Return the moment of a notice (ms of the epoch), of its id."""
+    return int(notice_id.split("-")[1])
 
 
 def _parsed(text: str) -> tuple[int, int, str] | None:

@@ -4,7 +4,8 @@
 
 An account is a quota scope, or a vfolder with a limit. When it rises to a threshold, this publishes
 an event, counts it, logs it, and keeps a notice for its owner. When it falls, only the record
-changes, so that the next rise is published again. It falls when it is 5 % of the limit below: what
+changes, so that the next rise is published again. Record and notice are one step: a process that
+dies loses none. It falls when it is 5 % of the limit below: what
 goes up and down at a threshold is published once. Every process that reads a usage checks it. The
 script decides which of several processes publishes.
 """
@@ -15,8 +16,8 @@ import redis
 
 from core.events import Bus, Event
 from core.jobs.store import PREFIX
-from core.quota.notices import NoticeStore
-from core.redis import Database, connect
+from core.quota.notices import KEEP, keep_keys, report_full
+from core.redis import Database, connect, json
 from core.settings import Settings
 from core.telemetry import logger, metrics
 
@@ -29,15 +30,21 @@ EVENT = "quota_threshold_reached"
 TOP = "."
 
 _log = logger(__name__)
-_MOVE = """
+#: KEYS: thresholds, then those of `KEEP`. ARGV: account, level, level with slack, subject ('' for
+#: no notice), facts, posted. Returns whether it rose, and whether the notice is as it should be.
+_MOVE = (
+    KEEP
+    + """
 local before = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0')
 local level, kept = tonumber(ARGV[2]), tonumber(ARGV[3])
 local after = math.max(level, math.min(before, kept))
-if after == before then return 0 end
+if after == before then return {0, 1} end
+local whole = after < before or ARGV[4] == '' or keep(1, ARGV[4], ARGV[5], ARGV[6])
 if after == 0 then redis.call('HDEL', KEYS[1], ARGV[1])
 else redis.call('HSET', KEYS[1], ARGV[1], after) end
-return after > before and 1 or 0
+return {after > before and 1 or 0, whole and 1 or 0}
 """
+)
 
 
 def level(used_bytes: int, limit_bytes: int, slack_percent: int = 0) -> int:
@@ -57,8 +64,9 @@ class Thresholds:
         self._events = connect(settings, Database.EVENTS)
         self._bus = Bus(self._events)
         self._move = self._redis.register_script(_MOVE)
-        #: People read notices; without them none is kept.
-        self._notices = NoticeStore(self._redis) if settings.vfolder.access is not None else None
+        self._posted = bool(settings.vfolder.notices.url)
+        #: Without readers no notice is kept.
+        self._kept = self._posted or settings.vfolder.access is not None
 
     def check(
         self,
@@ -80,31 +88,38 @@ class Thresholds:
         if used_bytes is not None and limit_bytes is not None:
             reached = level(used_bytes, limit_bytes)
             kept = level(used_bytes, limit_bytes, HYSTERESIS_PERCENT)
+        scope, _, vfolder = account.partition("/")
+        facts = {
+            "volume": volume or None,
+            "scope": scope,
+            "percent": reached,
+            "used_bytes": used_bytes,
+            "limit_bytes": limit_bytes,
+            "view": "vfolder" if vfolder else "scope" if volume else "total",
+            "vfolder": vfolder or None,
+        }
+        subject = owner or scope
+        reader = subject if self._kept and subject != TOP else ""
+        notice = [reader, json.dumps({"kind": "quota", **facts}), "1" if self._posted else ""]
         try:
-            rose = bool(self._move(keys=[_key(volume)], args=[account, reached, kept]))
+            rose, whole = self._move(
+                keys=[_key(volume), *keep_keys(subject)], args=[account, reached, kept, *notice]
+            )
         except redis.RedisError as error:
             _log.warning("threshold not recorded", volume=volume, reason=type(error).__name__)
             return False
         if rose:
-            scope, _, vfolder = account.partition("/")
-            facts = {
-                "volume": volume or None,
-                "scope": scope,
-                "percent": reached,
-                "used_bytes": used_bytes,
-                "limit_bytes": limit_bytes,
-                "view": "vfolder" if vfolder else "scope" if volume else "total",
-                "vfolder": vfolder or None,
-            }
-            self._publish(facts, owner or scope)
-        return rose
+            self._publish(facts)
+        if not whole:
+            report_full(subject)
+        return bool(rose)
 
     def close(self) -> None:
         """Close the connections; a later check opens new ones."""
         self._redis.close()
         self._events.close()
 
-    def _publish(self, facts: dict[str, Any], owner: str) -> None:
+    def _publish(self, facts: dict[str, Any]) -> None:
         volume = facts["volume"] or ""
         _log.warning("quota threshold reached", **facts)
         counter = metrics.VFOLDER_THRESHOLDS if facts["vfolder"] else metrics.THRESHOLDS
@@ -113,11 +128,6 @@ class Thresholds:
             self._bus.broadcast(Event(EVENT, facts))
         except redis.RedisError as error:
             _log.warning("threshold not published", volume=volume, reason=type(error).__name__)
-        try:
-            if self._notices is not None and owner != TOP:
-                self._notices.add(owner, {"kind": "quota", **facts})
-        except redis.RedisError as error:
-            _log.warning("notice not kept", volume=volume, reason=type(error).__name__)
 
 
 def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:

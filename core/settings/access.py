@@ -302,25 +302,26 @@ def read_value_files(tables: dict[str, Any], directory: Path) -> None:
     Raises:
         ValueError: the file cannot be read, or the value is given twice.
     """
-    access = tables.get("vfolder", {}).get("access")
-    if not isinstance(access, dict):
-        return
-    for name, key in _VALUE_FILES:
-        found = access.get(name)
+    own = tables.get("vfolder", {})
+    access = own.get("access")
+    places = [("[vfolder.notices]", own.get("notices"), "secret")]
+    if isinstance(access, dict):
+        places += [("[vfolder.access]", access.get(name), key) for name, key in _VALUE_FILES]
+    for where, found, key in places:
         for table in found if isinstance(found, list) else [found]:
             if isinstance(table, dict) and f"{key}-file" in table:
-                _read_value_file(table, key, directory)
+                _read_value_file(table, key, directory, where)
 
 
-def _read_value_file(table: dict[str, Any], key: str, directory: Path) -> None:
+def _read_value_file(table: dict[str, Any], key: str, directory: Path, where: str) -> None:
     name = str(table.pop(f"{key}-file"))
     if key in table:
-        raise ValueError(f"[vfolder.access] {key} and {key}-file are two values; remove one")
+        raise ValueError(f"{where} {key} and {key}-file are two values; remove one")
     try:
         table[key] = (directory / name).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ValueError(f"[vfolder.access] {key}-file {name}: {reason}") from None
+        raise ValueError(f"{where} {key}-file {name}: {reason}") from None
 
 
 def _check_network(text: str) -> None:

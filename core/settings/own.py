@@ -6,6 +6,7 @@ from urllib.parse import quote
 from msgspec import field
 
 from core.settings.access import AccessTable
+from core.settings.notices import NoticesTable
 from core.settings.reference import Table
 from core.settings.units import Address, address, size_bytes
 
@@ -282,6 +283,7 @@ class OwnTables(Table, frozen=True):
     #: `[vfolder.access]` turns on the API for people; without it there is none.
     access: AccessTable | None = None
     console: ConsoleTable = field(default_factory=ConsoleTable)
+    notices: NoticesTable = field(default_factory=NoticesTable)
 
     def bytes_per_second(self, volume: str) -> int | None:
         """Return the budget of a volume in `[vfolder.bandwidth]`; None when it has none.

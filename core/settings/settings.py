@@ -211,8 +211,9 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
         artifacts.check_tables("artifact-storages", {**settings.artifact_storages})
         artifacts.check_tables("artifact-registries", {**settings.artifact_registries})
+        secrets = (settings.storage_proxy.secret, settings.api.manager.secret)
+        settings.vfolder.notices.check(settings.directory, secrets)
         if settings.vfolder.access is not None:
-            secrets = (settings.storage_proxy.secret, settings.api.manager.secret)
             settings.vfolder.access.check(settings.directory, secrets, settings.volume)
             settings.vfolder.access.check_sign_in(settings.vfolder.doors.client_url)
     except ValueError as error:

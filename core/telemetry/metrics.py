@@ -81,6 +81,16 @@ THRESHOLDS = Counter(
     "Times a quota scope rose to a share of its limit (percent).",
     ("volume", "percent"),
 )
+NOTICES_POSTED = Counter(
+    "vfolder_notices_posted",
+    "Posts of notices to the webhook; a repetition counts again.",
+    ("outcome",),
+)
+NOTICES_DROPPED = Counter(
+    "vfolder_notices_dropped",
+    "Notices that the webhook does not get: given up, or too many waited.",
+    ("outcome",),
+)
 VFOLDER_THRESHOLDS = Counter(
     "vfolder_limit_thresholds",
     "Times a vfolder rose to a share of its own limit (percent).",

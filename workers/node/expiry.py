@@ -36,6 +36,8 @@ class ExpiredVFolders:
         self._store = store
         self._backend = backend
         self._volume = backend.mount.volume
+        posted = bool(settings.vfolder.notices.url)
+        self._notices = NoticeStore(store.redis, posted=posted)
 
     def due(self) -> list[DeleteRequest]:
         """Return the deletes that are due, and tell owners whose vfolders end soon.
@@ -73,7 +75,7 @@ class ExpiredVFolders:
             return
         facts = {"volume": self._volume, "vfolder": str(record.id), "name": record.name}
         notice = {"kind": "expiry", **facts, "expires_at": moment(end), "days": days}
-        NoticeStore(redis).add(record.owner.id.hex, notice)
+        self._notices.add(record.owner.id.hex, notice)
         redis.hset(key, str(days), str(end))
         redis.expire(key, NOTICES_SECONDS)
 

@@ -28,7 +28,7 @@ from core.jobs import Lane
 from core.jobs.requests import VERBS
 from core.jobs.store import PREFIX, Queues, RunningJob, read_queues
 from core.names import moment_ns
-from core.quota import HiddenUsage, HiddenUsageStore, scopes_at_thresholds
+from core.quota import HiddenUsage, HiddenUsageStore, WebhookQueue, scopes_at_thresholds
 from core.redis import connections, store_refuses
 from core.settings import Settings
 from core.telemetry import logger
@@ -126,6 +126,9 @@ class ClusterGauges(Collector):
         unpublished = gauge("vfolder_ends_untold", "Ended jobs whose end is not yet published.")
         unpublished.add_metric([], redis.zcard(f"{PREFIX}outbox"))
         yield unpublished
+        unposted = gauge("vfolder_notices_waiting", "Notices that are not yet posted.")
+        unposted.add_metric([], len(WebhookQueue(redis)))
+        yield unposted
 
     def _running(self, jobs: list[RunningJob]) -> Iterator[Metric]:
         """Count the running jobs; every verb and lane of a volume of this node has a number."""

@@ -8,20 +8,18 @@ No answer, a wrong form or an unknown word is no permission. Open Policy Agent, 
 Access Management Plugin. Import this module by name: urllib3 takes long to load.
 """
 
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import urllib3
 from msgspec import Struct
 
 from core.access.decisions.decision import Held
 from core.access.permissions import Permission
 from core.access.subjects import Caller
 from core.errors import AccessUnavailable, InvalidParameters
+from core.process.json_post import Certificates, Circuit, JsonPost, NoAnswer
 from core.redis import json
 from core.settings import CalloutTable
 from core.telemetry import logger
@@ -30,9 +28,6 @@ from core.telemetry import logger
 CHECKS_MAX = 200
 ANSWER_MAX_BYTES = 256 * 1024
 CALLS_MAX = 32
-#: After so many failures in a row no call is made for so long (seconds).
-FAILURES_MAX = 5
-OPEN_SECONDS = 10.0
 #: The longest and the usual life of an answer (seconds).
 TTL_MAX_SECONDS = 30.0
 TTL_SECONDS = 5.0
@@ -59,51 +54,19 @@ class Answer(Struct, frozen=True, kw_only=True):
     ttl_seconds: float
 
 
-class Circuit:
-    """Stops calls for a while after failures in a row; then one call tries. Safe for threads."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._failures = 0
-        self._open_until = 0.0
-
-    def enter(self) -> bool:
-        """Return whether a call may be made now."""
-        with self._lock:
-            now = self._clock()
-            if self._failures < FAILURES_MAX:
-                return True
-            if now < self._open_until:
-                return False
-            self._open_until = now + OPEN_SECONDS  # others wait for the outcome of this one
-            return True
-
-    def leave(self, *, well: bool) -> None:
-        """Note the outcome of a call."""
-        with self._lock:
-            self._failures = 0 if well else self._failures + 1
-            if self._failures >= FAILURES_MAX:
-                self._open_until = self._clock() + OPEN_SECONDS
-
-
 class Callout:
     """The policy service as one process calls it; made after the fork. Safe for threads."""
 
     def __init__(self, table: CalloutTable, directory: Path) -> None:
-        self._table = table
         self._circuit = Circuit()
-        self._free = threading.BoundedSemaphore(CALLS_MAX)
-        files = {
-            "cert_file": table.client_cert,
-            "key_file": table.client_key,
-            "ca_certs": table.ca,
-        }
-        paths: dict[str, Any] = {key: str(directory / name) for key, name in files.items() if name}
-        self._pool = urllib3.PoolManager(maxsize=CALLS_MAX, retries=False, **paths)
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if table.token:
-            self._headers["Authorization"] = f"Bearer {table.token}"
+        certificates = Certificates(table.ca, table.client_cert, table.client_key)
+        self._post = JsonPost(
+            table.url,
+            table.timeout,
+            certificates=certificates.options(directory),
+            at_once=CALLS_MAX,
+        )
+        self._headers = {"Authorization": f"Bearer {table.token}"} if table.token else {}
 
     def ask(self, caller: Caller, action: str, checks: Sequence[Check]) -> list[Answer]:
         """Return an answer for each check, by one call for each 200 of them.
@@ -121,7 +84,7 @@ class Callout:
         if not self._circuit.enter():
             raise AccessUnavailable("The policy service failed again and again; it has a pause.")
         try:
-            answers = parsed(self._within_deadline(body), checks)
+            answers = parsed(self._call(body), checks)
         except AccessUnavailable as error:
             self._circuit.leave(well=False)
             _log.warning("policy service gave no answer", reason=error.detail)
@@ -129,50 +92,14 @@ class Callout:
         self._circuit.leave(well=True)
         return answers
 
-    def _within_deadline(self, body: str) -> bytes:
-        """Call in a thread of its own: a time-out of sockets starts again with every byte."""
-        if not self._free.acquire(blocking=False):
-            raise AccessUnavailable("Too many calls of the policy service are under way.")
-        outcome: list[bytes | AccessUnavailable] = []
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                outcome.append(self._call(body))
-            except (AccessUnavailable, urllib3.exceptions.HTTPError, OSError) as error:
-                detail = f"The policy service does not answer ({type(error).__name__})."
-                known = error if isinstance(error, AccessUnavailable) else None
-                outcome.append(known or AccessUnavailable(detail))
-            finally:
-                self._free.release()
-                done.set()
-
-        threading.Thread(target=run, daemon=True).start()
-        done.wait(self._table.timeout)
-        if not outcome:
-            raise AccessUnavailable("The policy service did not answer in time.")
-        if isinstance(outcome[0], AccessUnavailable):
-            raise outcome[0]
-        return outcome[0]
-
     def _call(self, body: str) -> bytes:
-        response = self._pool.request(
-            "POST",
-            self._table.url,
-            body=body.encode(),
-            headers=self._headers,
-            redirect=False,
-            preload_content=False,
-            timeout=urllib3.Timeout(total=self._table.timeout),
-        )
-        with closing(response):  # a connection with the rest of an answer serves no other call
-            if response.status != _OK:
-                raise AccessUnavailable(f"The policy service answered {response.status}.")
-            data: bytes = response.read(ANSWER_MAX_BYTES + 1)
-            if len(data) > ANSWER_MAX_BYTES:
-                raise AccessUnavailable("The answer of the policy service is too long.")
-            response.release_conn()
-        return data
+        try:
+            answer = self._post.send(body.encode(), self._headers, ANSWER_MAX_BYTES)
+        except NoAnswer as error:
+            raise AccessUnavailable(f"The policy service gave no answer: {error}.") from None
+        if answer.status != _OK:
+            raise AccessUnavailable(f"The policy service answered {answer.status}.")
+        return answer.data
 
 
 def _body(caller: Caller, action: str, checks: Sequence[Check]) -> str:

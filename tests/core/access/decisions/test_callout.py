@@ -28,8 +28,9 @@ from core.access import (
     VFolderResource,
 )
 from core.access.decisions import callout
-from core.access.decisions.callout import ANSWER_MAX_BYTES, FAILURES_MAX, OPEN_SECONDS, Circuit
+from core.access.decisions.callout import ANSWER_MAX_BYTES
 from core.errors import AccessUnavailable
+from core.process.json_post import FAILURES_MAX, OPEN_SECONDS, Circuit
 from core.settings import AccessTable, CalloutTable
 from tests.support.doors import settings_in
 from tests.support.valkey import Valkey
