@@ -1,5 +1,6 @@
-/** A look into a file: text, tables, pictures, or bytes. Nothing of it ever becomes a document of this origin. */
+/** A look into a file: text, Markdown, notebooks, tables, pictures, or bytes. Nothing of it ever becomes a document of this origin. */
 import { useSignal } from "@preact/signals";
+import type { VNode } from "preact";
 import { useEffect } from "preact/hooks";
 import { address, Problem, problemOf } from "../lib/api";
 import { size } from "../lib/format";
@@ -13,6 +14,9 @@ import type { Entry } from "./entries";
 
 const TEXT_BYTES = 1024 * 1024;
 const IMAGE_BYTES_MAX = 50 * 1024 * 1024;
+/** A larger notebook is shown as text, and so is longer Markdown: to lay it out would stop the page. */
+const NOTEBOOK_BYTES_MAX = 20 * 1024 * 1024;
+const MARKDOWN_LENGTH_MAX = 256 * 1024;
 const HEX_BYTES = 4096;
 const HEX_ROW = 16;
 const ROWS_MAX = 1000;
@@ -23,7 +27,7 @@ const IMAGES: Record<string, string> = { png: "image/png", jpg: "image/jpeg", jp
 
 type Look =
   | { kind: "image"; url: string }
-  | { kind: "text"; text: string; encoding: string; cut: boolean; etag: string }
+  | { kind: "text"; text: string; encoding: string; cut: boolean; etag: string; laidOut: VNode | null }
   | { kind: "table"; rows: string[][]; cut: boolean }
   | { kind: "hex"; bytes: Uint8Array; cut: boolean };
 
@@ -47,8 +51,12 @@ async function look(url: string, name: string, bytes: number | null, signal: Abo
     const data = await (await fetched(url, signal)).arrayBuffer();
     return { kind: "image", url: URL.createObjectURL(new Blob([data], { type })) };
   }
-  const response = bytes === 0 ? new Response() : await fetched(url, signal, { Range: `bytes=0-${TEXT_BYTES - 1}` });
-  const data = new Uint8Array(await response.arrayBuffer());
+  const isNotebook = ending(name) === "ipynb" && (bytes ?? Infinity) <= NOTEBOOK_BYTES_MAX;
+  const most = isNotebook ? NOTEBOOK_BYTES_MAX : TEXT_BYTES;
+  const response = bytes === 0 ? new Response() : await fetched(url, signal, { Range: `bytes=0-${most - 1}` });
+  let data = new Uint8Array(await response.arrayBuffer());
+  const notebook = isNotebook ? await asNotebook(data) : null;
+  data = data.subarray(0, TEXT_BYTES);
   const cut = bytes !== null && bytes > data.length;
   if (data.subarray(0, HEX_BYTES * 2).includes(0)) return { kind: "hex", bytes: data.subarray(0, HEX_BYTES), cut: cut || data.length > HEX_BYTES };
   const { text, encoding } = decoded(data, cut);
@@ -56,7 +64,21 @@ async function look(url: string, name: string, bytes: number | null, signal: Abo
     const rows = parsed(text, ending(name) === "tsv" ? "\t" : text.slice(0, 2000).split(";").length > text.slice(0, 2000).split(",").length ? ";" : ",");
     return { kind: "table", rows: rows.slice(0, ROWS_MAX), cut: cut || rows.length > ROWS_MAX };
   }
-  return { kind: "text", text, encoding, cut, etag: response.headers.get("ETag") ?? "" };
+  const laidOut = notebook ?? (cut ? null : await asMarkdown(name, text));
+  return { kind: "text", text, encoding, cut, etag: response.headers.get("ETag") ?? "", laidOut };
+}
+
+/** The notebook in these bytes; its code is loaded when it is needed. */
+async function asNotebook(data: Uint8Array): Promise<VNode | null> {
+  const { notebookOf, NotebookView } = await import("./notebook");
+  const notebook = notebookOf(new TextDecoder().decode(data));
+  return notebook && <NotebookView notebook={notebook} />;
+}
+
+async function asMarkdown(name: string, text: string): Promise<VNode | null> {
+  if (!["md", "markdown"].includes(ending(name)) || !text || text.length > MARKDOWN_LENGTH_MAX) return null;
+  const { Markdown } = await import("./markdown");
+  return <Markdown text={text} />;
 }
 
 /** Text of bytes: UTF-8 as far as it is, else each byte as Windows has it. */
@@ -102,6 +124,8 @@ export function Preview({ base, directory, entry, files, onMove, onDownload, onC
   const load = useLoad(url, (signal) => look(url, entry.name, entry.size_bytes, signal));
   const wrap = useSignal(true);
   const follows = useSignal(false);
+  const asText = useSignal(false);
+  const laidOut = load.data?.kind === "text" && !asText.value ? load.data.laidOut : null;
   const index = files.findIndex((one) => one.name === entry.name);
   const step = (by: number) => {
     const next = files[index + by];
@@ -111,7 +135,7 @@ export function Preview({ base, directory, entry, files, onMove, onDownload, onC
     if (load.data?.kind === "image") URL.revokeObjectURL(load.data.url);
   }, [load.data]);
   useEffect(() => {
-    follows.value = false;
+    follows.value = asText.value = false;
     const keys = (event: KeyboardEvent) => {
       if (event.key === "ArrowRight" && !event.altKey) step(1);
       else if (event.key === "ArrowLeft" && !event.altKey) step(-1);
@@ -124,8 +148,9 @@ export function Preview({ base, directory, entry, files, onMove, onDownload, onC
       <div class="bar preview-bar">
         <span class="muted">{size(entry.size_bytes)}{load.data?.kind === "text" ? ` · ${load.data.encoding}` : ""}</span>
         <div class="space" />
-        {load.data?.kind === "text" && <Button aria-pressed={wrap.value} onClick={() => (wrap.value = !wrap.value)}>{t("preview.wrap")}</Button>}
-        {load.data?.kind === "text" && <Button aria-pressed={follows.value} onClick={() => (follows.value = !follows.value)}>{t("preview.follow")}</Button>}
+        {load.data?.kind === "text" && load.data.laidOut && <Button aria-pressed={asText.value} onClick={() => (asText.value = !asText.value)}>{t("preview.source")}</Button>}
+        {load.data?.kind === "text" && !laidOut && <Button aria-pressed={wrap.value} onClick={() => (wrap.value = !wrap.value)}>{t("preview.wrap")}</Button>}
+        {load.data?.kind === "text" && !laidOut && <Button aria-pressed={follows.value} onClick={() => (follows.value = !follows.value)}>{t("preview.follow")}</Button>}
         <Button icon="download" onClick={onDownload}>{t("entry.download")}</Button>
         <IconButton icon="up" label={t("preview.before")} disabled={index <= 0} onClick={() => step(-1)} />
         <IconButton icon="down" label={t("preview.after")} disabled={index < 0 || index >= files.length - 1} onClick={() => step(1)} />
@@ -133,7 +158,7 @@ export function Preview({ base, directory, entry, files, onMove, onDownload, onC
       <div class="body preview">
         {follows.value ? <Tail url={url} wrap={wrap.value} /> : (
           <Part load={load} subject={shown(entry.name)}>
-            {(found) => <Shown look={found} name={entry.name} wrap={wrap.value} />}
+            {(found) => laidOut ?? <Shown look={found} name={entry.name} wrap={wrap.value} />}
           </Part>
         )}
       </div>

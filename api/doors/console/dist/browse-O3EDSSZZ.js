@@ -1,1 +1,0 @@
-import{b as a,c as b,d as c}from"./chunk-EDAJRDHK.js";import"./chunk-M7S5PZEN.js";import"./chunk-2RW4QSAU.js";import"./chunk-KRWI75NE.js";import"./chunk-JAJ2HMBS.js";import"./chunk-RZXJFLR5.js";import"./chunk-CEHDOO5U.js";import"./chunk-VC3WOFUK.js";import"./chunk-3DQQJRLM.js";import"./chunk-3RNHDNP5.js";export{a as Browser,c as ICONS,b as rowActs};

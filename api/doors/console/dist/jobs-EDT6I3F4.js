@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-KCJC7HD6.js";import"./chunk-CEHDOO5U.js";import"./chunk-VC3WOFUK.js";import"./chunk-3DQQJRLM.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-CFBDIVFN.js";import"./chunk-RZXJFLR5.js";import"./chunk-CEHDOO5U.js";import"./chunk-VC3WOFUK.js";import"./chunk-3DQQJRLM.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
