@@ -1,4 +1,4 @@
-"""Documents that are laid out in the look into a file: Markdown and notebooks, also hostile ones."""
+"""Documents that a look into a file lays out: Markdown and notebooks, also hostile ones."""
 
 import base64
 import json

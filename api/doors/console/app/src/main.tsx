@@ -24,6 +24,8 @@ type PageLoad = () => Promise<ComponentType<{ segments: string[] }>>;
 const pages: Record<string, PageLoad> = {
   f: async () => (await import("./browse")).Browser,
   account: async () => (await import("./people/account")).Account,
+  accept: async () => (await import("./people/ownership")).Accept,
+  groups: async () => (await import("./people/groups")).Groups,
   find: async () => (await import("./browse/search")).Search,
   snapshots: async () => (await import("./people/snapshots")).Snapshots,
   usage: async () => (await import("./people/usage")).Usage,

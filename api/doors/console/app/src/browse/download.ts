@@ -8,7 +8,8 @@ interface Ticket {
   token: string;
 }
 
-function begin(url: string): void {
+/** Let the browser download an address. */
+export function begin(url: string): void {
   const link = document.createElement("a");
   link.href = url;
   link.download = "";

@@ -20,6 +20,7 @@ import { showTray } from "../people/tray";
 import { add, ofDrop, ofFiles, whenLanded, type Found } from "../people/uploads";
 import { addressOf, base, may, one, reference, titleOf, type VFolder } from "../people/vfolders";
 import { archiveKind, ClipboardButton, deleteEntries, makeDirectory, moveOrCopy, paste, renameEntry, take, undoLast, unpack, type Here } from "./acts";
+import { showDetails } from "./details";
 import { download, downloadArchive, FORMATS } from "./download";
 import { useListing, useShown, type Entry, type Listing } from "./entries";
 import { PathBar } from "./path";
@@ -132,6 +133,7 @@ export function rowActs(here: Here, entry: Entry, open: () => void): MenuItems {
     writes && { label: t("entry.move"), icon: "cut", run: () => moveOrCopy(here, [entry], "move") },
     { label: t("entry.copy"), icon: "copy", run: () => moveOrCopy(here, [entry], "copy") },
     { label: t("entry.copy.path"), icon: "copy", run: () => void copyText(join(path, entry.name)).then(() => toast(t("copied"))) },
+    { label: t("entry.details"), icon: "info", run: () => showDetails(folder, path, entry) },
     may(folder, "owner") && can("links") && entry.kind !== "symlink" && { label: t("entry.link"), icon: "link", run: () => share(folder, join(path, entry.name)) },
     writes && archiveKind(entry) !== null && { label: t("entry.unpack"), icon: "folder-up", run: () => void unpack(here, entry) },
     may(folder, "rwd") && { label: t("entry.delete"), icon: "trash", danger: true, run: () => void deleteEntries(here, [entry]) },

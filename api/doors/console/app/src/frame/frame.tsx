@@ -29,6 +29,7 @@ interface Entry {
 const entries = (): Entry[] => [
   { to: [], title: t("nav.files"), icon: "folder" },
   { to: ["shared"], title: t("nav.shared"), icon: "users" },
+  ...(me.value?.groups.length ? [{ to: ["groups"], title: t("groups"), icon: "users" as const }] : []),
   { to: ["jobs"], title: t("nav.jobs"), icon: "jobs", count: running.value.length },
   { to: ["trash"], title: t("nav.trash"), icon: "trash" },
   { to: ["usage"], title: t("usage"), icon: "usage" },

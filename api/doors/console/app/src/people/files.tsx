@@ -15,6 +15,7 @@ import { Icon } from "../ui/icon";
 import type { MenuItems } from "../ui/menu";
 import { Empty, Notice, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
+import { giveFolder } from "./ownership";
 import { share } from "./share";
 import {
   addressOf, base, change, clone, create, discard, ended, folderChanged, listAll, may, reference, restore, titleOf, useChanges, type VFolder,
@@ -137,6 +138,7 @@ export function actsOf(folder: VFolder): MenuItems {
     folder.capabilities.includes("snapshot") && { label: t("snapshots"), icon: "camera", run: () => go(path(["snapshots", reference(folder)])) },
     { label: t("folder.clone"), icon: "copy", run: () => openDialog((close) => <CloneFolder folder={folder} onClose={close} />) },
     owner && { label: t("folder.rename"), icon: "rename", run: () => renameFolder(folder) },
+    owner && { label: t(folder.next_owner ? "give.see" : "give"), icon: "users", run: () => giveFolder(folder) },
     !owner && folder.permission_via.startsWith("grant") && { label: t("folder.leave"), icon: "leave", danger: true, run: () => void leave(folder) },
     owner && { label: t("folder.delete"), icon: "trash", danger: true, run: () => void deleteFolder(folder) },
   ];

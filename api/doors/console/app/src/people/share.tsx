@@ -1,6 +1,5 @@
 /** Sharing of a folder: people and groups with a permission and an end, and links for visitors. */
 import { useSignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
 import { call, get, patch, post, remove, repeatKey } from "../lib/api";
 import { useLoad, type Load } from "../lib/load";
 import { shown } from "../lib/names";
@@ -12,6 +11,7 @@ import { ask, Dialog, openDialog } from "../ui/dialog";
 import { copyText, Notice, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
 import { ownerOf } from "./files";
+import { shortOf, SubjectField } from "./subjects";
 import { base, folderChanged, may, titleOf, type VFolder } from "./vfolders";
 
 interface Grant {
@@ -21,11 +21,6 @@ interface Grant {
   source: string;
   expires_at: string | null;
   note: string;
-}
-interface Subject {
-  kind: "user" | "group";
-  id: string;
-  name: string | null;
 }
 export interface LinkRow {
   id: string;
@@ -80,7 +75,6 @@ function NotMine({ folder }: { folder: VFolder }) {
 
 const PERMISSIONS: Grant["permission"][] = ["ro", "rw", "rwd"];
 const permissionOptions = () => PERMISSIONS.map((one): [Grant["permission"], string] => [one, t(`permission.${one}` as TextKey)]);
-const wordOf = (one: Subject) => `${one.kind}:${one.id}`;
 
 function Grants({ folder }: { folder: VFolder }) {
   const load = useLoad(`grants ${folder.id}`, (signal) => get<{ grants: Grant[] }>(`${base(folder)}/grants`, { signal }));
@@ -99,8 +93,7 @@ function Grants({ folder }: { folder: VFolder }) {
 }
 
 function GrantItem({ folder, grant, load }: { folder: VFolder; grant: Grant; load: Load<{ grants: Grant[] }> }) {
-  const [kind = "", id = ""] = grant.to.split(":");
-  const name = `${t(`owner.${kind}` as TextKey)} ${id.slice(0, 8)}`;
+  const name = shortOf(grant.to);
   const save = (changes: Partial<Grant>) =>
     void patch(`${base(folder)}/grants/${grant.id}`, changes).then(load.reload, (error) => (toastProblem(error, name), load.reload()));
   const revoke = async () => {
@@ -129,55 +122,28 @@ function GrantItem({ folder, grant, load }: { folder: VFolder; grant: Grant; loa
   );
 }
 
-const ID = /^(user|group):[0-9a-f-]{36}$/;
-const TYPING_MS = 250;
-
 function Add({ folder, load }: { folder: VFolder; load: Load<{ grants: Grant[] }> }) {
-  const text = useSignal("");
-  const chosen = useSignal<Subject | null>(null);
-  const found = useSignal<Subject[] | null>(null);
+  const to = useSignal("");
+  const added = useSignal(0);
   const permission = useSignal<Grant["permission"]>("ro");
   const days = useSignal("");
-  useEffect(() => {
-    if (chosen.value || !text.value) return void (found.value = null);
-    const ending = new AbortController();
-    const timer = setTimeout(() => {
-      get<{ subjects: Subject[] }>("/v1/subjects", { query: { q: text.value.replace(/^(user|group):/, "") }, signal: ending.signal }).then(
-        (answer) => (found.value = answer.subjects), () => (found.value = []));
-    }, TYPING_MS);
-    return () => (clearTimeout(timer), ending.abort());
-  }, [text.value, chosen.value]);
-  const to = chosen.value ? wordOf(chosen.value) : ID.test(text.value.trim()) ? text.value.trim() : "";
   const add = async () => {
     try {
-      await post(`${base(folder)}/grants`, { to, permission: permission.value, ...(days.value ? { expires_at: inDays(Number(days.value)) } : {}) });
-      text.value = "";
-      chosen.value = null;
+      await post(`${base(folder)}/grants`, { to: to.value, permission: permission.value, ...(days.value ? { expires_at: inDays(Number(days.value)) } : {}) });
+      added.value += 1;
+      to.value = "";
       load.reload();
     } catch (error) {
-      toastProblem(error, text.value);
+      toastProblem(error, shortOf(to.value));
     }
   };
   return (
-    <form class="add" onSubmit={(event) => { event.preventDefault(); if (to) void add(); }}>
-      <Field label={t("share.with")} hint={t("share.with.hint")}>
-        {(ids) => <input {...ids} data-first value={text.value} autocomplete="off" role="combobox" aria-expanded={Boolean(found.value?.length)} aria-controls="subjects"
-          onInput={(event) => { text.value = event.currentTarget.value; chosen.value = null; }} />}
-      </Field>
-      <ul id="subjects" class="subjects" role="listbox" aria-label={t("share.found")}>
-        {found.value?.map((one) => (
-          <li key={one.id} role="option" aria-selected={false} tabIndex={0}
-            onClick={() => { chosen.value = one; text.value = one.name ?? one.id; }}
-            onKeyDown={(event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); chosen.value = one; text.value = one.name ?? one.id; } }}>
-            {one.name ?? one.id} <span class="muted">{t(`owner.${one.kind}` as TextKey)} {one.id.slice(0, 8)}</span>
-          </li>
-        ))}
-      </ul>
-      {found.value?.length === 0 && !to && <p class="muted" role="status">{t("share.none-found")}</p>}
+    <form class="add" onSubmit={(event) => { event.preventDefault(); if (to.value) void add(); }}>
+      <SubjectField key={added.value} label={t("share.with")} hint={t("share.with.hint")} onChange={(word) => (to.value = word)} />
       <div class="row">
         <Choice label={t("column.permission.give")} value={permission.value} options={permissionOptions()} onChange={(value) => (permission.value = value)} />
         <Choice label={t("share.end")} value={days.value} options={ends()} onChange={(value) => (days.value = value)} />
-        <Button type="submit" kind="main" disabled={!to}>{t("share.add")}</Button>
+        <Button type="submit" kind="main" disabled={!to.value}>{t("share.add")}</Button>
       </div>
     </form>
   );

@@ -1,16 +1,18 @@
-/** Snapshots of a folder: make one, restore one to a new folder, delete one. */
+/** Snapshots of a folder: make one, look into one, restore one to a new folder, delete one. */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { call, get, post, remove, repeatKey } from "../lib/api";
 import type { Job } from "../lib/jobs";
 import { useLoad, type Load } from "../lib/load";
+import { go, path } from "../lib/router";
 import { t } from "../texts";
 import { Button, Field, Time } from "../ui/controls";
 import { ask, FormDialog, openDialog } from "../ui/dialog";
 import { Grid } from "../ui/grid";
 import { Empty, Part } from "../ui/parts";
 import { toast, toastProblem } from "../ui/toast";
-import { addressOf, base, ended, folderChanged, may, one, titleOf, type VFolder } from "./vfolders";
+import { SnapshotFiles } from "./snapshot";
+import { addressOf, base, ended, folderChanged, may, one, reference, titleOf, type VFolder } from "./vfolders";
 
 interface Snapshot {
   name: string;
@@ -26,9 +28,13 @@ async function list(folder: VFolder, signal: AbortSignal): Promise<Snapshot[]> {
 }
 
 export function Snapshots({ segments }: { segments: string[] }) {
-  const ref = segments[0] ?? "";
+  const [ref = "", name, ...inside] = segments;
   const folder = useLoad(ref, (signal) => one(ref, signal));
-  return <Part load={folder} subject={ref}>{(found) => <Of folder={found} />}</Part>;
+  return (
+    <Part load={folder} subject={ref}>
+      {(found) => (name === undefined ? <Of folder={found} /> : <SnapshotFiles key={inside.join("/")} folder={found} name={name} path={inside.join("/")} />)}
+    </Part>
+  );
 }
 
 function Of({ folder }: { folder: VFolder }) {
@@ -60,7 +66,9 @@ function Of({ folder }: { folder: VFolder }) {
               { key: "ends", title: t("column.expires"), width: "160px", from: 640, cell: (row) => <Time at={row.expires_at} /> },
             ]}
             detail={(row) => <Time at={row.created_at} />}
+            onOpen={(row) => look(folder, row)}
             menu={(row) => [
+              { label: t("snapshots.look"), icon: "eye", run: () => look(folder, row) },
               { label: t("snapshots.restore"), icon: "undo", run: () => restore(folder, row) },
               may(folder, "owner") && { label: t("snapshots.delete"), icon: "trash", danger: true, run: () => void drop(folder, row, load) },
             ]} />
@@ -69,6 +77,8 @@ function Of({ folder }: { folder: VFolder }) {
     </section>
   );
 }
+
+const look = (folder: VFolder, row: Snapshot) => go(path(["snapshots", reference(folder), row.name]));
 
 function restore(folder: VFolder, row: Snapshot): void {
   openDialog((close) => (

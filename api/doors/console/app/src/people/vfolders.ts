@@ -26,6 +26,8 @@ export interface VFolder {
   usage: { used_bytes: number | null; entries: number | null; as_of: string | null; limit_bytes: number | null };
   revision: number;
   capabilities: string[];
+  /** Whom it was offered to; null for all but its owner. */
+  next_owner: string | null;
 }
 export interface VFolderPage {
   vfolders: VFolder[];
@@ -75,7 +77,8 @@ export async function listAll(query: Record<string, string>, signal: AbortSignal
 export const one = (ref: string, signal: AbortSignal) => get<VFolder>(`/v1/vfolders/${ref}`, { signal });
 export const create = (body: { name: string; volume?: string; owner?: string }) =>
   changing(post<VFolder>("/v1/vfolders", body, { headers: repeatKey() }));
-const unchanged = (folder: VFolder) => ({ headers: { "If-Match": `"${folder.revision}"` } });
+/** Only while nobody has changed the record. */
+export const unchanged = (folder: VFolder) => ({ headers: { "If-Match": `"${folder.revision}"` } });
 export const change = (folder: VFolder, body: Record<string, unknown>) => changing(patch<VFolder>(base(folder), body, unchanged(folder)));
 
 async function changing<T>(act: Promise<T>): Promise<T> {

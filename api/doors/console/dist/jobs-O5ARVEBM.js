@@ -1,1 +1,0 @@
-import{a,b,c,d,e}from"./chunk-OZ6R7WXV.js";import"./chunk-4VHST4UL.js";import"./chunk-GO3CLNAZ.js";import"./chunk-DLELXADM.js";import"./chunk-IP5IO4XI.js";import"./chunk-TQY4V5RM.js";import"./chunk-3RNHDNP5.js";export{e as Fact,a as JobState,d as Jobs,c as sentenceOf,b as verbOf};

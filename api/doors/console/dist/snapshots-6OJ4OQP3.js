@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-VXDGJPUY.js";import"./chunk-BDGYJYSZ.js";import"./chunk-4VHST4UL.js";import"./chunk-GO3CLNAZ.js";import"./chunk-DLELXADM.js";import"./chunk-IP5IO4XI.js";import"./chunk-TQY4V5RM.js";import"./chunk-3RNHDNP5.js";export{b as FolderTrash,a as Snapshots};
