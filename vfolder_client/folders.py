@@ -539,6 +539,14 @@ class VFolder:
         places = {"source_path": normal_path(path), "target_path": normal_path(target)}
         return self._job("POST", "/transfer", json={"to": to.reference, **places, **terms})
 
+    def move_to(self, to: "VFolder", path: str, target: str, **terms: Any) -> Job:  # noqa: ANN401 - see `transfer`
+        """Move a path to the path `target` of another vfolder, by a job of the service.
+
+        What arrived goes to the trash of this vfolder, for `keep_seconds` (7 days), and
+        `trash.restore(job.id)` brings it back. What changed meanwhile stays; the job is `partial`.
+        """
+        return self.transfer(path, to, target, remove_source=True, **terms)
+
     def count(self) -> Job:
         """Count its files and bytes, by a job."""
         return self._job("POST", "/usage", {"Idempotency-Key": uuid.uuid4().hex})

@@ -37,7 +37,7 @@ from core.jobs import (
     queue_name,
     requests,
 )
-from core.jobs.requests import DeleteFilesRequest, Request, RestoreRequest
+from core.jobs.requests import DeleteFilesRequest, Request, RestoreRequest, TransferRequest
 from core.jobs.store import Doorbell, JobEnd, JobStore, Ringer
 from core.redis import json, retrying, store_is_away
 from core.settings import Settings
@@ -51,6 +51,7 @@ from workers.verbs import (
     DeleteFiles,
     Extract,
     FindEntries,
+    MovingTransfer,
     Purge,
     Rescan,
     RestoreEntries,
@@ -92,6 +93,10 @@ def _delete_files(context: Context, request: DeleteFilesRequest) -> Verb:
     return DeleteFiles(context, request)
 
 
+def _transfer(context: Context, request: TransferRequest) -> Verb:
+    return MovingTransfer(context, request) if request.remove_source else Transfer(context, request)
+
+
 def _restore(context: Context, request: RestoreRequest) -> Verb:
     if request.entries:
         return RestoreEntries(context, request)
@@ -105,7 +110,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "delete-files": objects.either(_delete_files, objects.DeleteObjects),
     "extract": objects.refused(Extract),
     "find": objects.refused(FindEntries),
-    "transfer": objects.either(Transfer, across, across),
+    "transfer": objects.either(_transfer, across, across),
     "usage": objects.either(CountUsage, objects.CountObjects),
     "restore": _restore,
     "purge": Purge,

@@ -202,6 +202,7 @@ class Jobs:
                 self._must_exist(request.volume, request.source)
                 if not VFolderPath.parse(request.target_path).is_root:
                     self._must_exist(request.home, request.target)
+                self._check_move(request)
             case UsageRequest() | FindRequest():
                 self._must_exist(request.volume, request.vfolder)
             case DeleteFilesRequest():
@@ -248,6 +249,17 @@ class Jobs:
             raise Unsupported(
                 f"Volume {request.volume} keeps no removed entries; send keep_seconds 0."
             )
+
+    def _check_move(self, request: TransferRequest) -> None:
+        """Refuse a move that no node can do: it looks at both sides right before it removes."""
+        if not request.remove_source:
+            return
+        self._access.check_moves(request.volume, request.home)
+        for volume in {request.volume, request.home}:
+            if not self._access.on_volume(volume, entry_trash.supported):
+                raise Unsupported(
+                    f"Volume {volume} keeps objects, which no job moves: transfer, then delete."
+                )
 
     def _must_be_free_again(self, request: RestoreRequest) -> None:
         vfolder, trash_id = VFolderId.parse(request.vfolder), request.trash or ""

@@ -243,6 +243,16 @@ class TransferTerms(ma.Schema):
         },
     )
     strict = _flag(_STRICT)
+    remove_source = _flag(
+        "Move: remove from the source what arrived and did not change meanwhile. It is compared "
+        "before, so `verify` is not `none`."
+    )
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, requests.KEEP_MAX_SECONDS),
+        metadata={"description": "With `remove_source`: how long what is removed can be restored."},
+    )
 
 
 class TransferBody(TransferTerms, JobBody):

@@ -66,6 +66,15 @@ class TransferOrderBody(TransferTerms, PersonBody):
     """A request to copy a vfolder, or a path in it, into another vfolder that exists."""
 
     to = Text(metadata={"description": "The vfolder that gets the entries: `ID` or `VOLUME:ID`."})
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, requests.KEEP_MAX_SECONDS, min_inclusive=False),
+        metadata={
+            "description": "With `remove_source`: how long what is removed can be restored; seven "
+            "days when absent. An owner may purge it before."
+        },
+    )
 
     @ma.post_load
     def _make(self, data: Mapping[str, Any], **_: Any) -> TransferOrder:  # noqa: ANN401 - marshmallow's hook

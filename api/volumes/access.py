@@ -116,6 +116,20 @@ class VolumeAccess:
                 volume=target,
             )
 
+    def check_moves(self, source: str, target: str) -> None:
+        """Refuse a move between two volumes that no node serves both.
+
+        Raises:
+            NoCommonNode: the nodes of each are known, and none is in both.
+        """
+        reads, writes = self._servers_of(source), self._servers_of(target)
+        if source != target and reads and writes and not reads & writes:
+            raise NoCommonNode(
+                f"No node serves both {source} and {target}, so no job moves between them: "
+                "transfer the entries, then delete them.",
+                volume=target,
+            )
+
     def _servers_of(self, volume: str) -> set[str]:
         """Return the ids of the nodes that serve a volume now, this one too."""
         here = {self.directory.here} if self._serves(volume) else set()

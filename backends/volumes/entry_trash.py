@@ -53,8 +53,8 @@ def numbers(directory: int) -> list[int]:
     return sorted(int(name) for name in os.listdir(directory) if name.isdigit())
 
 
-def former_paths(directory: int) -> list[tuple[int, VFolderPath]]:
-    """Return the entries that are there, each with its former path; a directory before what it had.
+def all_paths(directory: int) -> list[VFolderPath]:
+    """Return the paths that a job is to remove, by their numbers.
 
     Raises:
         FileNotFoundError: the tree has no paths, so it holds no entries.
@@ -62,7 +62,16 @@ def former_paths(directory: int) -> list[tuple[int, VFolderPath]]:
     fd = os.open(PATHS, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     with open(fd, "rb") as file:
         texts = msgspec.json.decode(file.read(), type=list[bytes])
-    known = [VFolderPath.parse(os.fsdecode(text)) for text in texts]
+    return [VFolderPath.parse(os.fsdecode(text)) for text in texts]
+
+
+def former_paths(directory: int) -> list[tuple[int, VFolderPath]]:
+    """Return the entries that are there, each with its former path; a directory before what it had.
+
+    Raises:
+        FileNotFoundError: the tree has no paths, so it holds no entries.
+    """
+    known = all_paths(directory)
     found = [(number, known[number]) for number in numbers(directory) if number < len(known)]
     return sorted(found, key=lambda one: (len(one[1].parts), one[0]))
 

@@ -91,9 +91,9 @@ def _making(request: Request, name: str, source: str, target: str) -> JobAccess:
 
 
 def _transfer(request: TransferRequest) -> JobAccess:
-    name = "jobs.transfer"
+    name = "jobs.move" if request.remove_source else "jobs.transfer"
     if request.on_conflict in ("replace", "newer"):
-        name = "jobs.transfer-over"
+        name += "-over"
     if request.delete_extra:
         name = "jobs.transfer-mirror"
     ends = {

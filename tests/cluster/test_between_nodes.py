@@ -17,13 +17,16 @@ import psutil
 import pytest
 import redis
 
+from api.jobs.doorbell import ringer
 from backends.tree import RemoteTree, compare_trees, pack_frame, read_frame
 from contract.trees import Opener, hostile
 from core.cluster import NODE_HEADER, TREES_PATH, NodeStore, NodeVolume
 from core.errors import NodeAway
-from core.jobs import Unattended
+from core.jobs import Unattended, requests
+from core.jobs.store import JobStore, Submission
 from core.names import VFolderId, VFolderPath
 from core.process import unix_address
+from core.redis import Database, connect
 from core.settings import Settings, load
 from tests.cluster.test_connections import tls_in_front
 from tests.support.cable import Cable, laid
@@ -293,6 +296,26 @@ def test_a_file_and_a_directory_of_a_vfolder(pair: Pair, source: str) -> None:
     missing = pair.ended(pair.submit("transfer", source, target, source_path="none"))
     assert missing["state"] == "failed"
     assert missing["error"]["title"] == "No such entry"
+
+
+def test_no_node_moves_that_serves_one_end_only(pair: Pair, source: str) -> None:
+    """The door refuses it; a run that cannot do it changes nothing, and goes back to the queue."""
+    target = new_id()
+    fill(pair.b.path(source), a="a")
+    order = {"verb": "transfer", "volume": "far", "source": source, "remove_source": True}
+    order |= {"target": target, "target_volume": "near"}
+    refused = pair.ask("POST", "/v1/jobs", order)
+    assert refused.status_code == 400
+    assert refused.json()["type"].endswith("/storage/copy/no-common-node")
+    settings = pair.a.settings
+    store = JobStore(connect(settings, Database.JOBS), ringer(settings))
+    job = store.submit(Submission(requests.parse(order)))
+    wait_for(lambda: store.get(job.id).attempt > 2)
+    assert pair.ask("POST", f"/v1/jobs/{job.id}/cancel").status_code == 202
+    ended = pair.ended(job.id)
+    assert ended["state"] == "cancelled", (ended["error"], ended["attempt"])
+    assert texts(pair.b.path(source)) == {"a": "a"}
+    assert not pair.a.path(target).exists()
 
 
 def big(pair: Pair, source: str) -> bytes:

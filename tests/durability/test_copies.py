@@ -18,6 +18,7 @@ from core.jobs.requests import (
     DeleteFilesRequest,
     ExtractRequest,
     Request,
+    RestoreRequest,
     TransferRequest,
 )
 from core.names import VFolderId
@@ -185,10 +186,58 @@ def test_a_transfer_over_a_live_tree(site: Site) -> None:
     site.crash_amid(request, right)
 
 
+@pytest.mark.parametrize("keep_seconds", [0, 3600])
+@pytest.mark.parametrize("path", ["", "d0", "d0/e/f0"])
+def test_a_move(site: Site, path: str, keep_seconds: float) -> None:
+    """Each file is whole in one of the two places at least, and at the end in the target alone."""
+    source, target = site.filled(1), site.filled(2, 1)
+    top, there = site.path(source) / path, site.path(target) / "in"
+    wanted = files(top)
+    assert wanted
+
+    def right(job: Job) -> None:
+        places = files(top), files(there)
+        for name, data in wanted.items():
+            assert data in [found.get(name) for found in places], name
+        if job.state is not State.SUCCEEDED:
+            site.resumed(job)
+            assert site.left("staging") == []
+        assert files(top) == {}
+        assert files(there) == wanted
+        if not keep_seconds:
+            assert site.left("trash") == []
+            return
+        words = {"vfolder": str(source), "trash": job.id, "entries": True}
+        site.succeeded(RestoreRequest(volume=VOLUME, **words))
+        assert files(top) == wanted
+
+    more = {"source_path": path, "target_path": "in", "keep_seconds": keep_seconds}
+    site.crash_amid(transfer(source, target, remove_source=True, **more), right)
+
+
+def test_a_move_of_what_another_program_has_just_copied(site: Site) -> None:
+    """The target has the same file already, and it is not synced."""
+    source, target = site.filled(1), site.filled(2, 1)
+    old, new = site.path(source) / "d0/e/f0", site.path(target) / "same"
+    data = old.read_bytes()
+    more = {"source_path": "d0/e/f0", "target_path": "same", "remove_source": True}
+    job = site.submit(transfer(source, target, **more))
+
+    def act() -> None:
+        shutil.copy2(old, new)
+        assert site.run(job).state is State.SUCCEEDED
+
+    def right(_: Crash) -> None:
+        assert data in [path.read_bytes() for path in (old, new) if path.exists()]
+
+    site.changes_per_cut = 1
+    site.crash(act, right, [])
+
+
 def files(top: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(top)): path.read_bytes()
-        for path in top.rglob("*")
+        for path in (top, *top.rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
 

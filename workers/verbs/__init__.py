@@ -6,6 +6,7 @@ from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
 from workers.verbs.extract import Extract
 from workers.verbs.find import FindEntries
+from workers.verbs.move import MovingTransfer
 from workers.verbs.object_across import across
 from workers.verbs.removed_entries import RestoreEntries, TrashEntries
 from workers.verbs.rescan import Rescan
@@ -20,6 +21,7 @@ __all__ = [
     "DeleteFiles",
     "Extract",
     "FindEntries",
+    "MovingTransfer",
     "Purge",
     "Rescan",
     "RestoreEntries",

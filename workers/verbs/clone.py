@@ -42,7 +42,7 @@ class Clone(Transfer):
         super().undo()
         self._remove_former_staging()
 
-    def _clear(self) -> None:
+    def _clear(self, manifest: Manifest) -> None:  # noqa: ARG002 - see `Transfer._clear`
         """Remove the helpers' locks and the record: no phase, the tree was renamed away."""
         self._try_to_remove_staging()
 

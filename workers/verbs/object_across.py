@@ -4,7 +4,7 @@ from typing import Any
 
 from backends.entries import HasObjects
 from backends.transfer import Endpoint, is_directory
-from core.errors import EntryNotFound
+from core.errors import EntryNotFound, Unsupported
 from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context
@@ -16,7 +16,13 @@ from workers.verbs.objects import has_objects
 
 
 def across(context: Context, request: CloneRequest | TransferRequest) -> Any:  # noqa: ANN401 - a table of verbs
-    """Return the verb that copies from or to objects."""
+    """Return the verb that copies from or to objects.
+
+    Raises:
+        Unsupported: the request moves entries, which only files can be.
+    """
+    if isinstance(request, TransferRequest) and request.remove_source:
+        raise Unsupported("Objects are not moved by one job: transfer them, then delete them.")
     if not has_objects(context, request.home):
         return TransferFromObjects(context, request)
     if isinstance(request, TransferRequest) and _is_one_file(context, request):

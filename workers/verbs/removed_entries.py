@@ -24,11 +24,11 @@ from workers.run import Context, Manifest, Outcome
 from workers.verbs.trash import TrashedTree
 
 _TAKEN = "an entry of this name is there again"
-_OTHER_FILE_SYSTEM = "it is on another file system, so it cannot be kept; delete it with keep 0"
+OTHER_FILE_SYSTEM = "it is on another file system, so it cannot be kept; delete it with keep 0"
 
 
-class _MovedEntries:
-    """What both verbs need: the vfolder, the trash of the scope, and the tree of one deletion."""
+class EntryTrash:
+    """What the verbs need: the vfolder, the trash of the scope, and the tree of one deletion."""
 
     def __init__(self, context: Context, volume: str, vfolder: str, trash_id: str) -> None:
         self._context = context
@@ -84,7 +84,7 @@ class _MovedEntries:
             trash.forget(directory, self._trash)
 
 
-class TrashEntries(_MovedEntries):
+class TrashEntries(EntryTrash):
     """One run of `delete-files` with `keep_seconds`."""
 
     def __init__(self, context: Context, request: DeleteFilesRequest) -> None:
@@ -153,7 +153,7 @@ class TrashEntries(_MovedEntries):
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            return self._fault(path, _OTHER_FILE_SYSTEM)
+            return self._fault(path, OTHER_FILE_SYSTEM)
         self._changed.add(path.parent)
         self._run.count(Counter.DELETED, 1)
         return "deleted"
@@ -187,7 +187,7 @@ class TrashEntries(_MovedEntries):
         )
 
 
-class RestoreEntries(_MovedEntries):
+class RestoreEntries(EntryTrash):
     """One run of `restore` with `entries`: what comes back has its former path."""
 
     def __init__(self, context: Context, request: RestoreRequest) -> None:

@@ -15,7 +15,7 @@ from api.cli.people.remote_names import Folders, Remote, RemoteName
 from core.names import printable, size_text, text_of_moment
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
-    from vfolder_client import Client, Entry, VFolder
+    from vfolder_client import Client, Entry, Job, VFolder
 
 _MARKS = {"directory": "/", "symlink": "@"}
 _VFOLDER_COLUMNS = ("name", "volume", "permission", "owner", "used", "id")
@@ -278,6 +278,7 @@ def mkdir(
 @click.argument("sources", nargs=-1, required=True, type=Remote(), metavar="NAME:PATH...")
 @click.argument("target", type=Remote(), metavar="NAME:PATH")
 @click.option("-f", "--force", is_flag=True, help="Replace a file that has the name.")
+@click.option("--no-wait", is_flag=True, help="Between vfolders: print the ids of the jobs, leave.")
 @client_options
 def mv(
     client: "Client",
@@ -285,23 +286,40 @@ def mv(
     sources: Sequence[RemoteName],
     target: RemoteName,
     force: bool,
-    output: Output,  # noqa: ARG001 - there is nothing to print
+    no_wait: bool,
+    output: Output,
 ) -> None:
-    """Rename an entry, or move entries into a directory, within one vfolder."""
+    """Rename an entry, or move entries into a directory.
+
+    Between vfolders each SOURCE is moved by one job: it is copied, compared, and what arrived goes
+    to the trash of its vfolder for 7 days. What changed meanwhile stays.
+    """
     folders = Folders(client)
     folder = folders.of(target)
-    if not all(folders.of(one).is_same(folder) for one in sources):
-        raise ApiRefused(
-            "Entries are moved within one vfolder only.",
-            "`vfolder cp -r` copies to another one; then `vfolder rm -r` the source",
-            USAGE,
-        )
     into = is_directory(folder, target)
     if len(sources) > 1 and not into:
         raise ApiRefused(f"{target} is no directory.", "several entries need one", USAGE)
     for name in sources:
         to = target.below(name.name) if into else target
-        folder.move(name.path, to.path, overwrite=force)
+        source = folders.of(name)
+        if source.is_same(folder):
+            folder.move(name.path, to.path, overwrite=force)
+            continue
+        on_conflict = "replace" if force else "fail"
+        job = source.move_to(folder, name.path, to.path, on_conflict=on_conflict)
+        _show_job(job, output, no_wait=no_wait)
+
+
+def _show_job(job: "Job", output: Output, *, no_wait: bool) -> None:
+    """Follow a job that removes entries to its end, or print its id."""
+    if no_wait:
+        output.data(job.document) if output.is_data else click.echo(job.id)
+        return
+    ended = JobLine(output).follow(job)
+    if output.is_data:
+        output.data(ended.document)
+    elif ended.result.get("trash"):
+        note(f"`vfolder undo {ended.id}` brings back what was removed")
 
 
 def is_directory(folder: "VFolder", name: RemoteName) -> bool:
@@ -352,14 +370,7 @@ def rm(
             keep_seconds=0 if now else None,
             held_seconds=0 if no_wait else 1,
         )
-        if no_wait:
-            output.data(job.document) if output.is_data else click.echo(job.id)
-            continue
-        ended = JobLine(output).follow(job)
-        if output.is_data:
-            output.data(ended.document)
-        elif ended.result.get("trash"):
-            note(f"`vfolder undo {ended.id}` brings back what was removed")
+        _show_job(job, output, no_wait=no_wait)
 
 
 def _is_removable(folder: "VFolder", name: RemoteName, *, recursive: bool, force: bool) -> bool:

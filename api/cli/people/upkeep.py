@@ -23,7 +23,7 @@ _VERIFY = click.Choice(["none", "size", "checksum"])
 @click.option("--in", "top", type=Remote(), metavar="NAME", help="The vfolder of a job of old.")
 @client_options
 def undo(client: "Client", *, job_id: str, top: RemoteName | None, output: Output) -> None:
-    """Bring back what the job JOB of `vfolder rm` removed; `folder delete` likewise.
+    """Bring back what the job JOB of `vfolder rm` or `mv` removed; `folder delete` likewise.
 
     Entries come back to their former places. `vfolder ls --trashed NAME` shows the jobs.
     """
@@ -34,7 +34,7 @@ def undo(client: "Client", *, job_id: str, top: RemoteName | None, output: Outpu
     found = _folder_of_job(client, job)
     if job.verb == "delete":
         show_end(found.restore(job.id), output)
-    elif job.verb == "delete-files":
+    elif job.verb == "delete-files" or job.document["request"].get("remove_source"):
         show_end(found.trash.restore(job.id), output)
     else:
         hint = "`vfolder jobs list --verb delete-files` shows those that removed entries"
@@ -43,7 +43,8 @@ def undo(client: "Client", *, job_id: str, top: RemoteName | None, output: Outpu
 
 def _folder_of_job(client: "Client", job: "Job") -> "VFolder":
     request: dict[str, Any] = job.document["request"]
-    place = str(request.get("vfolder", "")).rpartition("/")[2]
+    named = request.get("vfolder") or request.get("source", "")
+    place = str(named).rpartition("/")[2]
     return client.vfolder(f"{request.get('volume')}:{place}")
 
 

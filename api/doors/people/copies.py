@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from api.doors.people import places
-from api.doors.people.entries import query
+from api.doors.people.entries import KEEP_SECONDS, query
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -97,16 +97,20 @@ def transfer_entries(body: shapes.TransferOrder, asked: PersonRequest) -> Respon
     """Copy a vfolder, or a path in it, into another vfolder that exists, by a job.
 
     To write over entries of the target (`on_conflict` is `replace` or `newer`), and to remove
-    others (`delete_extra`), needs the permission to remove entries there.
+    others (`delete_extra`), needs the permission to remove entries there. To move
+    (`remove_source`) needs it in the source.
     """
     source, target = asked.vfolder, asked.other_end(body.to)
+    terms = body.terms
+    if terms["remove_source"] and terms["keep_seconds"] is None:
+        terms = {**terms, "keep_seconds": KEEP_SECONDS}
     request = {
         "verb": "transfer",
         "volume": source.volume,
         "source": str(source.vfolder),
         "target": str(target.vfolder),
         "target_volume": target.volume,
-        **body.terms,
+        **terms,
     }
     asked.decide_job(request)
     return submitted(asked, request)

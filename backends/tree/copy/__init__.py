@@ -7,6 +7,7 @@ from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.overlay import OverlayOptions, OverlayResult, OverlayTrees, apply_overlay
 from backends.tree.copy.receipt import Loss, Receipt
 from backends.tree.copy.salvage import salvage
+from backends.tree.copy.target import probe_granularity
 from backends.tree.copy.verification import below_replaced_of, words_of
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "apply_overlay",
     "below_replaced_of",
     "copy_tree",
+    "probe_granularity",
     "read_noted",
     "read_notes",
     "salvage",

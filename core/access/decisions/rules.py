@@ -111,6 +111,7 @@ def _job(name: str, summary: str, *needs: Need) -> AccessRule:
 
 CREATE = Need(role="scope", scopes=frozenset({MANAGE}))
 SOURCE = _need(RO, READ, role="source")
+MOVED = _need(RWD, READ, DELETE, role="source")
 _KEEP = {"when_expired": True}
 _TRASHED = {"when_expired": True, "in_trash": True}
 
@@ -207,8 +208,14 @@ _JOBS = (
     _job(
         "jobs.move",
         "move entries to another vfolder",
-        _need(RWD, READ, DELETE, role="source"),
+        MOVED,
         _need(RW, WRITE, role="target"),
+    ),
+    _job(
+        "jobs.move-over",
+        "move entries over those of another vfolder (`replace`, `newer`)",
+        MOVED,
+        _need(RWD, WRITE, role="target"),
     ),
     _job("jobs.extract", "unpack an archive", SOURCE, _need(RW, WRITE, role="target")),
     _job("jobs.delete-files", "remove entries by a job", _need(RWD, DELETE)),

@@ -16,6 +16,7 @@ from core.jobs.requests.artifacts import (
 )
 from core.jobs.requests.base import (
     CONFLICTS,
+    KEEP_MAX_SECONDS,
     Lock,
     LockMode,
     Request,
@@ -39,7 +40,6 @@ from core.jobs.requests.upkeep import (
 )
 from core.jobs.requests.verbs import (
     FAST_PATHS_MAX,
-    KEEP_MAX_SECONDS,
     MATCH_MAX,
     PATHS_MAX,
     VERBS,

@@ -8,6 +8,9 @@ from core.errors import InvalidParameters
 from core.jobs.job import Lane
 from core.names import VFolderId
 
+#: What is removed is kept at most this long: ten years (seconds).
+KEEP_MAX_SECONDS = 10 * 365 * 86_400
+
 LockMode = Literal["shared", "exclusive"]
 Lock = tuple[str, LockMode]
 #: For each mode the modes that a job of that mode does not run beside, on the same vfolder. The

@@ -4,7 +4,15 @@ from typing import Literal
 
 from msgspec import field
 
-from core.jobs.requests.base import Lock, Request, invalid_field, lock_key, scope_of
+from core.jobs.requests.base import (
+    KEEP_MAX_SECONDS,
+    Lock,
+    LockMode,
+    Request,
+    invalid_field,
+    lock_key,
+    scope_of,
+)
 from core.names import VFolderId, VFolderPath, moment_ns
 
 #: Most filter rules of one request, and the longest rule (characters).
@@ -32,6 +40,10 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
     bytes_per_second: int | None = None
     #: Whether a change of the source during the copy is a failure.
     strict: bool = False
+    #: Whether what arrived is removed from the source: a move.
+    remove_source: bool = False
+    #: How long what is removed can be restored (seconds); 0 and None are not at all.
+    keep_seconds: float | None = None
 
     @property
     def home(self) -> str:
@@ -51,10 +63,14 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
         return at_root and self.pace is None and not any(chosen)
 
     def locks(self) -> list[Lock]:
-        """Return source shared and target exclusive; within one vfolder only the exclusive one."""
+        """Return source shared and target exclusive; within one vfolder only the exclusive one.
+
+        A move writes into both.
+        """
         source, target = lock_key(self.volume, self.source), lock_key(self.home, self.target)
         alone: list[Lock] = [(target, "exclusive")]
-        return alone if source == target else [(source, "shared"), *alone]
+        mode: LockMode = "exclusive" if self.remove_source else "shared"
+        return alone if source == target else [(source, mode), *alone]
 
     def needs(self) -> list[str]:
         """Return the source."""
@@ -96,6 +112,22 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
                 check_moment(name, text)
         if self.bytes_per_second is not None and self.bytes_per_second < 1:
             raise invalid_field("bytes_per_second", "is above zero, or null")
+        self._check_move()
+
+    def _check_move(self) -> None:
+        """Check that nothing is removed which was not verified, and what is kept of it."""
+        keep = self.keep_seconds
+        if keep is not None and not (self.remove_source and 0 <= keep <= KEEP_MAX_SECONDS):
+            bounds = f"is for `remove_source`, and between 0 and {KEEP_MAX_SECONDS}"
+            raise invalid_field("keep_seconds", bounds)
+        if not self.remove_source:
+            return
+        if lock_key(self.volume, self.source) == lock_key(self.home, self.target):
+            raise invalid_field("target", "is the source itself, in which entries are renamed")
+        if self.verify == "none":
+            raise invalid_field("verify", "is `size` or `checksum` where the source is removed")
+        if self.delete_extra:
+            raise invalid_field("delete_extra", "is not for a move")
 
     def _check_paths(self) -> None:
         source, target = VFolderPath.parse(self.source_path), VFolderPath.parse(self.target_path)

@@ -10,6 +10,7 @@ from core.errors import InvalidParameters
 from core.jobs.job import Lane
 from core.jobs.requests.artifacts import DescribeRequest, ImportRequest
 from core.jobs.requests.base import (
+    KEEP_MAX_SECONDS,
     Lock,
     LockMode,
     Request,
@@ -30,8 +31,6 @@ from core.names import VFolderId, VFolderPath
 
 #: Most paths in one request. For more, name their directory.
 PATHS_MAX = 10_000
-#: A deleted vfolder is kept at most this long: ten years.
-KEEP_MAX_SECONDS = 10 * 365 * 86_400
 #: A request with at most this many paths and no trees goes to the fast lane.
 FAST_PATHS_MAX = 100
 

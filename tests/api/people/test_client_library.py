@@ -90,6 +90,17 @@ def test_entries_are_made_listed_moved_and_removed(folder: VFolder) -> None:
         list(folder.list("a"))
 
 
+def test_entries_move_to_another_vfolder_and_back(client: Client, folder: VFolder) -> None:
+    other = client.create_vfolder(f"other {uuid4().hex[:8]}", volume="local")
+    folder.write("a", b"1")
+    job = folder.move_to(other, "a", "b").wait()
+    assert (job.state, job.result["removed"], job.result["left"]) == ("succeeded", 1, 0)
+    assert other.read("b") == b"1"
+    assert not folder.exists("a")
+    folder.trash.restore(job.id).wait()
+    assert folder.read("a") == b"1"
+
+
 def test_names_are_bytes(people: People, folder: VFolder) -> None:
     info = folder.info()
     tree = next((people.settings.directory / "local").rglob(f"*{info.id.replace('-', '')[4:]}"))

@@ -68,6 +68,7 @@ def test_what_a_clone_needs(people: People) -> None:
     assert people.call(owner, "POST", path, {"colour": "red"}).status_code == 400
 
 
+MOVES = {"remove_source": True}
 #: What the source and the target give, what is asked for, and the answer.
 TRANSFERS: list[tuple[str, str, dict[str, Any], int]] = [
     ("none", "rwd", {}, 404),
@@ -79,6 +80,17 @@ TRANSFERS: list[tuple[str, str, dict[str, Any], int]] = [
     ("ro", "rw", {"on_conflict": "newer"}, 403),
     ("ro", "rw", {"delete_extra": True}, 403),
     ("ro", "rwd", {"on_conflict": "newer", "delete_extra": True}, 202),
+    ("none", "rwd", MOVES, 404),
+    ("rw", "rw", MOVES, 403),
+    ("rwd", "none", MOVES, 404),
+    ("rwd", "ro", MOVES, 403),
+    ("rwd", "rw", MOVES, 202),
+    ("rwd", "rw", {**MOVES, "on_conflict": "replace"}, 403),
+    ("rwd", "rwd", {**MOVES, "on_conflict": "replace", "keep_seconds": 60}, 202),
+    ("rwd", "rwd", {**MOVES, "keep_seconds": 0}, 400),
+    ("rwd", "rwd", {**MOVES, "verify": "none"}, 400),
+    ("rwd", "rwd", {**MOVES, "delete_extra": True}, 400),
+    ("rwd", "rwd", {"keep_seconds": 60}, 400),
 ]
 
 
@@ -95,6 +107,22 @@ def test_what_a_transfer_needs(
     if status == 202:
         assert people.ended(guest, answer.json()["id"])["state"] == "succeeded"
     assert (people.path(there) / "in" / "a").exists() == (status == 202)
+    gone = status == 202 and "remove_source" in more
+    assert (people.path(here) / "a").exists() == (not gone)
+    (deletion,) = people.call(owner, "GET", f"/v1/vfolders/{here.id}/trash").json()["trash"] or [{}]
+    assert deletion.get("paths", []) == (["a", "b"] if gone else [])
+
+
+def test_a_move_is_for_a_key_that_may_remove(people: People) -> None:
+    owner = people.person()
+    here, there = people.vfolder(owner, a="1"), people.vfolder(owner)
+    body = {"to": f"local:{there.id}", "target_path": "in", **MOVES}
+    narrow = Person(owner.id, people.new_key(owner, PERSON_SCOPES - {Scope.FILES_DELETE}))
+    path = f"/v1/vfolders/{here.id}/transfer"
+    assert people.call(narrow, "POST", path, body).status_code == 403
+    within = {**body, "to": f"local:{here.id}", "source_path": "a"}
+    assert people.call(owner, "POST", path, within).status_code == 400
+    assert (people.path(here) / "a").exists()
 
 
 def test_an_archive_is_unpacked_by_who_may_write(people: People) -> None:

@@ -15,6 +15,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from api.cli import main
+from core.names import VFolderId
 from tests.api.people.conftest import People, Person
 from tests.support.node import ROOT, wait_for
 from tests.support.terminal import terminal
@@ -172,8 +173,35 @@ def test_copies_between_vfolders(run: Run, name: str, tmp_path: Path) -> None:
     run("cp", str(tmp_path / "a"), f"{name}:d/")
     run("cp", "-r", f"{name}:d", f"{name} two:")
     assert run("cat", f"{name} two:d/a").stdout == "1"
-    run("mv", f"{name}:d", f"{name} two:", status=2)
     run("cp", "-r", f"{name}:d", f"{name}:d/inside", status=2)
+
+
+def test_moves_between_vfolders(people: People, run: Run, name: str, tmp_path: Path) -> None:
+    other = f"{name} two"
+    run("folder", "create", other, "--volume", "second")
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("22")
+    run("mkdir", f"{name}:d", f"{name}:e")
+    run("cp", str(tmp_path / "a"), f"{name}:d/")
+    run("cp", str(tmp_path / "b"), f"{name}:e/b")
+    moved = run("mv", f"{name}:d", f"{name}:e/b", f"{other}:")
+    assert run("ls", "-R", f"{other}:").stdout.splitlines() == ["b", "d", "d/a"]
+    assert run("ls", "-R", f"{name}:").stdout.splitlines() == ["e"]
+    first = moved.stderr.partition("`vfolder undo ")[2].partition("`")[0]
+    run("undo", first)
+    assert run("ls", "-R", f"{name}:").stdout.splitlines() == ["d", "e", "d/a"]
+    # Over a file that differs, only by force.
+    run("cp", str(tmp_path / "b"), f"{name}:d/a")
+    run("mv", f"{name}:d/a", f"{other}:d/a", status=1)
+    run("mv", "-f", f"{name}:d/a", f"{other}:d/a")
+    assert run("cat", f"{other}:d/a").stdout == "22"
+    # A special file stays.
+    (document,) = documents(run("stat", name, "-o", "json"))
+    os.mkfifo(people.path(VFolderId.parse(document["scope"] + "/" + document["id"])) / "d/fifo")
+    run("mv", f"{name}:d", f"{other}:d", status=3)
+    job = run("mv", "--no-wait", f"{name}:e", f"{other}:").stdout.strip()
+    run("jobs", "watch", job)
+    assert run("ls", f"{name}:").stdout == "d\n"
 
 
 def test_names_are_escaped_for_people_and_raw_for_programs(

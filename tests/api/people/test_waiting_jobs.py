@@ -80,6 +80,26 @@ def test_who_lost_the_permission_while_the_job_waited(people: People) -> None:
         assert "person" not in job
 
 
+def test_a_move_is_decided_again_on_both_ends(people: People) -> None:
+    owner, guest = people.person(), people.person()
+    ends = {
+        case: [shared(people, owner, guest.word) for _ in "st"] for case in ("source", "target")
+    }
+    with at_rest(people):
+        jobs = {}
+        for case, (source, target) in ends.items():
+            body = {"to": f"local:{target.id}", "target_path": "in", "remove_source": True}
+            answer = people.call(guest, "POST", f"/v1/vfolders/{source.id}/transfer", body)
+            jobs[case] = answer.json()["id"]
+        people.grant(ends["source"][0], grant_to(guest.word, "rw"))
+        people.grant(ends["target"][1], grant_to(guest.word, "ro"))
+    for case, (source, target) in ends.items():
+        job = people.ended(owner, jobs[case])
+        assert job["error"]["error_code"] == "auth_execute_unauthorized", case
+        assert (people.path(source) / "a").exists(), case
+        assert not (people.path(target) / "in").exists(), case
+
+
 def test_a_revocation_cancels_what_its_grantee_may_not_do_any_more(people: People) -> None:
     owner, guest, both = (people.person() for _ in range(3))
     group: UUID = people.group(both)

@@ -63,6 +63,8 @@ CASES: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
             ({"on_conflict": "replace"}, "jobs.transfer-over"),
             ({"on_conflict": "newer"}, "jobs.transfer-over"),
             ({"on_conflict": "newer", "delete_extra": True}, "jobs.transfer-mirror"),
+            ({"remove_source": True}, "jobs.move"),
+            ({"remove_source": True, "on_conflict": "newer"}, "jobs.move-over"),
         )
     ),
     *(

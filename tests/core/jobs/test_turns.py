@@ -45,6 +45,9 @@ def snapshot(vfolder: str, **more: str) -> SnapshotRequest:
 ROLES: dict[str, Callable[[str], Request]] = {
     "`clone` from it": lambda v: CloneRequest(volume="v", source=v, target=folder()),
     "`transfer` from it": lambda v: TransferRequest(volume="v", source=v, target=folder()),
+    "`transfer` that moves, from it": lambda v: TransferRequest(
+        volume="v", source=v, target=folder(), remove_source=True
+    ),
     "`usage`": lambda v: UsageRequest(volume="v", vfolder=v),
     "`snapshot` `create`": lambda v: snapshot(v, action="create", name=folder()[-8:]),
     "`snapshot` `list`": lambda v: snapshot(v, action="list"),

@@ -58,3 +58,19 @@ def items_of(facts: dict[str, Any]) -> int | None:
     kinds = ("files", "hard_links", "links", "directories")
     made = sum(facts.get(kind, 0) for kind in kinds) + (facts.get("copied") or 0)
     return made or (0 if "files" in facts else None)
+
+
+def left_words(result: dict[str, Any], missed: int, *, nothing: bool) -> list[str]:
+    """Return in words what a transfer did beside its copies; `missed` entries failed."""
+    left = [
+        f"{result[name]:,} {words}"
+        for name, words in (("same", "were the same"), ("kept", "stay as they are"))
+        if result.get(name)
+    ]
+    if missed:
+        left.append(f"{missed:,} could not be transferred")
+    if result["extra_removed"]:
+        left.append(f"{result['extra_removed']:,} extra were removed")
+    if nothing and not left:
+        left.append("no entry of the source matches")
+    return left

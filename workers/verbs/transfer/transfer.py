@@ -64,7 +64,13 @@ from core.jobs.requests import TransferRequest
 from core.names import VFolderId, VFolderPath
 from core.telemetry import logger
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.transfer.facts import amounts_of, items_of, joined, receipt_document
+from workers.verbs.transfer.facts import (
+    amounts_of,
+    items_of,
+    joined,
+    left_words,
+    receipt_document,
+)
 from workers.verbs.transfer.helpers import (
     TREE,
     HelperHangs,
@@ -141,16 +147,20 @@ class Transfer:
             sentence = "transferred nothing: the target's file stays, as requested"
             return Outcome(sentence, result, State.PARTIAL, items=0, size_bytes=0)
         publisher = Publisher(self._context, self._target, mode)
-        if not publisher.done(manifest):
+        if not self._is_done(publisher, manifest):
             self._obey_on_error(publisher)
             self._copy_and_publish(mode, publisher, manifest)
-        self._clear()
+        self._clear(manifest)
         return self._outcome(manifest)
+
+    def _is_done(self, publisher: Publisher, manifest: Manifest) -> bool:
+        return publisher.done(manifest)
 
     def _began(self, manifest: Manifest) -> int | None:
         """Return when the first run began, by the clock of the source; None for a strict job."""
-        if self._request.strict:
-            return None
+        return None if self._request.strict else self._moment(manifest)
+
+    def _moment(self, manifest: Manifest) -> int:
         mark = manifest.last("began")
         if mark is None:
             mark = {"ns": clock_ns(self._context, self._source, self._request.volume)}
@@ -163,7 +173,7 @@ class Transfer:
         self._run.phase("clean up")
         self._remove_staging()
 
-    def _clear(self) -> None:
+    def _clear(self, manifest: Manifest) -> None:  # noqa: ARG002 - a move has more to do
         """Remove what the publication left of the staging."""
         self._run.phase("clean up")
         self._try_to_remove_staging()
@@ -213,8 +223,11 @@ class Transfer:
         if mode == FILE and self._target.path.is_root:
             self._target = self._target.below(self._source.path.name)
         if mode == FILE and manifest.last("publish") is None:
-            return KEEP if keeps_file(self._request, self._source, self._target) else FILE
+            return KEEP if self._keeps_file() else FILE
         return mode
+
+    def _keeps_file(self) -> bool:
+        return keeps_file(self._request, self._source, self._target)
 
     def _obey_on_error(self, publisher: Publisher) -> None:
         """Name faults by their path from the vfolder's root; with `stop` the first ends the job."""
@@ -576,17 +589,8 @@ class Transfer:
         )
 
     def _sentence(self, made: dict[str, Any], result: dict[str, Any], *, nothing: bool) -> str:
-        left = [
-            f"{result[name]:,} {words}"
-            for name, words in (("same", "were the same"), ("kept", "stay as they are"))
-            if result.get(name)
-        ]
-        if missed := self._run.progress.fault_count:
-            left.append(f"{missed:,} could not be transferred")
-        if result["extra_removed"]:
-            left.append(f"{result['extra_removed']:,} extra were removed")
-        if nothing and not left:
-            left.append("no entry of the source matches")
+        missed = self._run.progress.fault_count
+        left = left_words(result, missed, nothing=nothing)
         amounts = amounts_of(made)
         size_bytes = result.get("copied_bytes")
         done = self._run.summary("transferred", *amounts, size_bytes=size_bytes)
