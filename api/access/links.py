@@ -179,8 +179,7 @@ class LinkVisits:
         Raises:
             LinkNotFound: the link ended, or its maker lost the permission.
         """
-        allowed = self._table_allows and found.record.links_allowed
-        if not (allowed and links.is_live(link, time.time())):
+        if not (self.are_allowed(found) and links.is_live(link, time.time())):
             raise LinkNotFound(_NO_LINK)
         decision = self._service.deciders.decide_rule(
             caller, _RULES[link.kind], {"vfolder": found.resource}
@@ -188,6 +187,19 @@ class LinkVisits:
         if not decision.allowed:
             raise LinkNotFound(_NO_LINK)
         return decision
+
+    def are_allowed(self, found: FoundVFolder) -> bool:
+        """Return whether links of a vfolder count: by the settings, its record, and its group.
+
+        Raises:
+            StorageError: the record of the group cannot be read.
+        """
+        record = found.record
+        if not (self._table_allows and record.links_allowed):
+            return False
+        if record.owner.kind == "user":
+            return True
+        return self._service.parts.subjects.links_allowed(record.owner.id)
 
     def decide_again(self, visit: LinkVisit) -> None:
         """Decide a visit as of now, with the present link and what its maker has.

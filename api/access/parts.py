@@ -1,6 +1,7 @@
 """What a door has for people, as this room sees it: `api.routes.people_parts` makes it."""
 
 from typing import Any, Protocol
+from uuid import UUID
 
 from api.http import RequestContext
 from backends.volumes.access import AccessRecords
@@ -41,6 +42,9 @@ class Users(Protocol):
 
     def completed(self, subject: Subject) -> Subject:
         """Return a user with what is kept here: its groups, and whether it is blocked."""
+
+    def links_allowed(self, group: UUID) -> bool:
+        """Return whether the links of a group's vfolders count."""
 
 
 class AccessParts(Protocol):

@@ -46,6 +46,25 @@ class NewMember:
     admin: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GroupChange:
+    """A change of a group."""
+
+    links_allowed: bool
+
+
+class GroupChangeBody(PersonBody):
+    """A change of a group."""
+
+    makes = GroupChange
+    links_allowed = Truth(
+        required=True,
+        metadata={
+            "description": "False ends all links of the group's vfolders until it is true again."
+        },
+    )
+
+
 class NewMemberBody(PersonBody):
     """A request to add a member to a group."""
 
@@ -61,6 +80,9 @@ class GroupRow(ma.Schema):
     name = fields.String(allow_none=True)
     admin = fields.Boolean()
     members_kept = fields.Boolean(metadata={"description": "False: tokens name its members."})
+    links_allowed = fields.Boolean(
+        metadata={"description": "Whether links of its vfolders count, as far as it decides."}
+    )
 
 
 class GroupList(ma.Schema):

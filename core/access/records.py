@@ -127,6 +127,8 @@ class SubjectRecord(Struct, frozen=True, kw_only=True):
     keys: tuple[dict[str, Any], ...] = ()
     #: Over all volumes; None is no limit.
     total_limit_bytes: int | None = None
+    #: Of a group: whether the links of its vfolders count.
+    links_allowed: bool = True
     revision: int = 0
 
 

@@ -52,6 +52,7 @@ def list_groups(asked: PersonRequest) -> Response:
             "name": one.name or None,
             "admin": one.id in subject.admin_of,
             "members_kept": one.members_kept,
+            "links_allowed": one.links_allowed,
         }
         for one in found
     ]
@@ -77,16 +78,46 @@ def make_group(body: shapes.NewGroup, asked: PersonRequest) -> Response:
     admins = tuple(dict.fromkeys(body.admins))
 
     def made(record: SubjectRecord) -> SubjectRecord:
-        if record.revision:
+        if record.members_kept or record.kind != "group":
             raise Conflict("There is a group of this id already.")
         return structs.replace(record, name=name, admins=admins, members_kept=True)
 
     asked.note(target=f"group:{group}", after={"admins": list(map(str, admins))})
     record = parts_of_door().subjects.change("group", group, made)
-    document = {"id": str(group), "name": record.name, "admin": False, "members_kept": True}
-    response = private(document, 201)
+    response = private(_row(record, admin=False), 201)
     response.headers["Location"] = f"/v1/groups/{group}/members"
     return response
+
+
+@blueprint.operation(
+    "PATCH",
+    "/v1/groups/<group_id>",
+    Route(
+        takes=shapes.GroupChangeBody,
+        gives={200: RouteAnswer("The group.", shapes.GroupRow)},
+        refuses=(GroupNotFound, *_WRITES),
+    ),
+)
+@needs("groups.manage", noted=True)
+def change_group(body: shapes.GroupChange, asked: PersonRequest) -> Response:
+    """Turn the links of a group's vfolders off, or on again; also where tokens name its members.
+
+    Each process sees it within a second. Links that were made count again when they are on.
+    """
+    group = _id_of(asked)
+    _decide(asked, group)
+    before, allowed = _record(group), body.links_allowed
+    if before.kind != "group":
+        raise GroupNotFound("There is no such group.")
+    asked.note(
+        target=f"group:{group}",
+        before={"links_allowed": before.links_allowed},
+        after={"links_allowed": allowed},
+    )
+    record = parts_of_door().subjects.change(
+        "group", group, lambda old: structs.replace(old, links_allowed=allowed)
+    )
+    return private(_row(record, admin=group in asked.caller.subject.admin_of))
 
 
 @blueprint.operation(
@@ -160,6 +191,16 @@ def remove_member(asked: PersonRequest) -> Response:
     asked.note(target=f"group:{group}", before={"user": str(user)})
     parts_of_door().subjects.change("group", group, changed)
     return no_content()
+
+
+def _row(record: SubjectRecord, *, admin: bool) -> dict[str, object]:
+    return {
+        "id": str(record.id),
+        "name": record.name or None,
+        "admin": admin,
+        "members_kept": record.members_kept,
+        "links_allowed": record.links_allowed,
+    }
 
 
 def kept(record: SubjectRecord) -> SubjectRecord:

@@ -190,8 +190,7 @@ def _check_allowed(found: FoundVFolder, link: Link) -> None:
     Raises:
         AccessForbidden: links are turned off, or only a token says that the maker may share.
     """
-    table = current_door().settings.vfolder.access
-    if table is None or not table.links or not found.record.links_allowed:
+    if not current_door().link_visits.are_allowed(found):
         raise AccessForbidden("Links are turned off here; share with a user or a group.")
     supported = current_door().volume_access.on_volume(found.volume, entry_trash.supported)
     if link.kind == "drop" and not supported:

@@ -49,6 +49,7 @@ class SubjectSummary(NamedTuple):
     members: frozenset[UUID]
     admins: frozenset[UUID]
     members_kept: bool
+    links_allowed: bool
 
 
 class IndexView(NamedTuple):
@@ -170,6 +171,7 @@ def _summary(record: SubjectRecord) -> SubjectSummary:
         frozenset((*record.members, *record.admins) if kept else ()),
         frozenset(record.admins if kept else ()),
         kept,
+        record.links_allowed,
     )
 
 

@@ -26,6 +26,7 @@ class KnownGroup(NamedTuple):
     name: str
     #: Whether its members are kept here; otherwise tokens name them.
     members_kept: bool
+    links_allowed: bool
 
 
 def known_groups(view: IndexView, groups: Iterable[UUID]) -> list[KnownGroup]:
@@ -34,7 +35,8 @@ def known_groups(view: IndexView, groups: Iterable[UUID]) -> list[KnownGroup]:
     for group in groups:
         summary = view.summaries.get(group)
         kept = summary is not None and summary.members_kept
-        found.append(KnownGroup(group, summary.name if summary else "", kept))
+        allowed = summary is None or summary.links_allowed
+        found.append(KnownGroup(group, summary.name if summary else "", kept, allowed))
     return sorted(found, key=lambda one: (not one.name, records.name_key(one.name), str(one.id)))
 
 

@@ -127,6 +127,15 @@ class SubjectStore:
         """Return what is known of groups, by name; see `known_groups`."""
         return known_groups(self._index.current(), groups)
 
+    def links_allowed(self, group: UUID) -> bool:
+        """Return whether the links of a group's vfolders count; also of a group without a record.
+
+        Raises:
+            StorageError: the home volume is away, and no index was made before.
+        """
+        summary = self._index.current().summaries.get(group)
+        return summary is None or summary.links_allowed
+
     def names(self, subjects: Iterable[UUID]) -> dict[UUID, str]:
         """Return the names of users and groups, of those that have one here."""
         known = self._index.current().summaries

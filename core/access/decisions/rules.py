@@ -263,7 +263,7 @@ _OPERATORS = (
     _server("groups.create", "make a group whose members are kept here", Scope.ADMIN_WRITE),
     _on(
         "groups.manage",
-        "change the members of a group that is kept here",
+        "change the members of a group that is kept here, turn its links off or on",
         Need(role="scope", scopes=frozenset({SHARE}), operator=Scope.ADMIN_WRITE),
     ),
     _server("users.read", "look at a user and its keys", Scope.ADMIN_READ),

@@ -53,6 +53,15 @@ ROWS = (
     Row("GET", "/v1/groups", "any", (200,), scope=""),
     Row("GET", f"/v1/groups/{ABSENT}/members", "any", (404,), scope="", unbound=True),
     Row(
+        "PATCH",
+        f"/v1/groups/{ABSENT}",
+        "any",
+        (404,),
+        {"links_allowed": False},
+        scope="",
+        unbound=True,
+    ),
+    Row(
         "POST",
         f"/v1/groups/{ABSENT}/members",
         "any",

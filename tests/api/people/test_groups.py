@@ -1,6 +1,7 @@
 """Groups whose members are kept here: who makes them, who changes them, and what that gives."""
 
 from typing import Any
+from uuid import uuid4
 
 from tests.api.people.conftest import People, Person
 from tests.support.node import wait_for
@@ -85,3 +86,58 @@ def test_bad_groups_are_refused(people: People) -> None:
         assert people.call(owner, "POST", path, body).status_code == 400, body
     assert people.call(owner, "DELETE", f"{path}/x").status_code == 404
     assert people.call(owner, "GET", "/v1/groups/x/members").status_code == 404
+
+
+def link_to(people: People, person: Person, vfolder: str) -> Any:
+    return people.call(person, "POST", f"/v1/vfolders/{vfolder}/links", {})
+
+
+def opens(people: People, url: str) -> bool:
+    return bool(people.door.send("GET", f"/s/{url.rpartition('/')[2]}").status_code == 200)
+
+
+def test_links_of_a_group_are_off_and_on(people: People) -> None:
+    operator, admin, member, stranger = people.operator(), *(people.person() for _ in range(3))
+    group = made(people, operator, admin)
+    path = f"/v1/groups/{group}"
+    body = {"name": "ours", "volume": "local", "owner": f"group:{group}"}
+    wait_for(lambda: people.call(admin, "GET", "/v1/groups").json()["groups"])
+    ours = people.call(admin, "POST", "/v1/vfolders", body).json()["id"]
+    assert people.call(admin, "POST", f"{path}/members", {"user": str(member.id)}).ok
+    own = people.vfolder(admin, a="1")
+    urls = [link_to(people, admin, one).json()["url"] for one in (ours, str(own.id))]
+    wait_for(lambda: all(opens(people, url) for url in urls))
+    wait_for(lambda: people.call(member, "GET", "/v1/groups").json()["groups"])
+    off = {"links_allowed": False}
+    for person, status in ((member, 403), (stranger, 404), (Person(), 401)):
+        assert people.call(person, "PATCH", path, off).status_code == status
+    for wrong in ({}, {"links_allowed": 0}, {"links_allowed": None}, {**off, "name": "x"}):
+        assert people.call(admin, "PATCH", path, wrong).status_code == 400, wrong
+    changed = people.call(admin, "PATCH", path, off)
+    assert (changed.status_code, changed.json()["links_allowed"]) == (200, False)
+    wait_for(lambda: not opens(people, urls[0]))
+    assert link_to(people, admin, ours).status_code == 403
+    assert opens(people, urls[1]), "a vfolder of its own is not the group's"
+    (row,) = people.call(admin, "GET", "/v1/groups").json()["groups"]
+    assert row["links_allowed"] is False
+    # Members and names stay; an operator may, too.
+    assert members(people, admin, group)[1] == {str(admin.id): True, str(member.id): False}
+    assert people.call(operator, "PATCH", path, {"links_allowed": True}).json()["name"] == "nlp"
+    wait_for(lambda: opens(people, urls[0]))
+
+
+def test_links_of_a_group_of_tokens(people: People) -> None:
+    """It has no record before, and can still be made a group that is kept here."""
+    operator, admin = people.operator(), people.person()
+    group = str(uuid4())
+    off = people.call(operator, "PATCH", f"/v1/groups/{group}", {"links_allowed": False})
+    assert (off.status_code, off.json()["members_kept"]) == (200, False)
+    assert made(people, operator, admin, id=group) == group
+    wait_for(lambda: people.call(admin, "GET", "/v1/groups").json()["groups"])
+    (row,) = people.call(admin, "GET", "/v1/groups").json()["groups"]
+    assert (row["links_allowed"], row["members_kept"]) == (False, True)
+    # A user is no group.
+    user = {"links_allowed": False}
+    assert people.call(operator, "PATCH", f"/v1/groups/{admin.id}", user).status_code == 404
+    taken = {"name": "x", "id": str(admin.id)}
+    assert people.call(operator, "POST", "/v1/groups", taken).status_code == 409
