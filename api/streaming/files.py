@@ -88,6 +88,14 @@ class FilePart:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
 
 
+def close_unsent(response: Response) -> None:
+    """Close a response of which nothing was sent: another answer goes in its place."""
+    body = getattr(response.response, "filelike", response.response)
+    if isinstance(body, FilePart):
+        body.abandon()
+    response.close()
+
+
 #: An HTTP-date has the years 1 to 9999 (seconds since the epoch).
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 

@@ -27,6 +27,7 @@ from api.routes import (
 )
 from api.schemas import links as shapes
 from api.schemas.people import EntryRows
+from api.streaming import files
 from backends.archives import ZIP
 from backends.entries import listing
 from core.errors import (
@@ -192,7 +193,7 @@ def _count(visit: LinkVisit, response: Response, entry: str) -> None:
     try:
         door.link_visits.count_download(visit, entry)
     except BaseException:
-        response.close()
+        files.close_unsent(response)
         raise
     door.link_visits.note(visit)
 

@@ -1,16 +1,14 @@
-"""Operators' routes at the client door: who may use them, what they do, what they leave behind."""
+"""Operators' routes at the client door: what they do, and what they leave behind."""
 
 import base64
 import io
 import json
 import zipfile
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from core.access import Scope
 from core.jobs import State
 from core.jobs.requests import UsageRequest
 from core.jobs.store import JobStore, Submission
@@ -20,70 +18,6 @@ from tests.support.node import wait_for
 
 WHY = {"reason": "a test of it"}
 ABSENT = str(UUID(int=9))
-
-
-@dataclass(frozen=True)
-class OperatorRow:
-    """One way to ask a route of operators; what it answers who may."""
-
-    method: str
-    path: str
-    status: int
-    body: Any = None
-    scope: Scope = Scope.ADMIN_READ
-
-
-def change(method: str, path: str, status: int, body: Any = None) -> OperatorRow:
-    return OperatorRow(method, path, status, body, Scope.ADMIN_WRITE)
-
-
-SCOPE = f"user:{UUID(int=7)}"
-ROWS = (
-    OperatorRow("GET", "/v1/overview", 200),
-    OperatorRow("GET", "/v1/series", 200),
-    OperatorRow("GET", "/v1/volumes/local", 200),
-    OperatorRow("GET", "/v1/volumes/absent", 400),
-    OperatorRow("GET", "/v1/nodes", 200),
-    OperatorRow("GET", "/v1/trash", 200),
-    OperatorRow("GET", f"/v1/volumes/local/scopes/{SCOPE}/trash", 404),
-    OperatorRow("GET", "/v1/quota-alerts", 200),
-    OperatorRow("GET", f"/v1/users/{ABSENT}", 200),
-    OperatorRow("GET", "/v1/settings", 200),
-    OperatorRow("GET", "/v1/orphans", 200),
-    OperatorRow("GET", "/v1/published-events", 200),
-    OperatorRow("POST", "/v1/diagnostics", 200, {"parts": ["versions"]}),
-    OperatorRow("GET", "/v1/users/x", 404),
-    change("POST", f"/v1/users/{ABSENT}/block", 400, {}),
-    change("POST", "/v1/users/x/unblock", 404),
-    change("PUT", f"/v1/quotas/{SCOPE}", 400, {"limit_bytes": 0}),
-    change("POST", f"/v1/vfolders/{ABSENT}/break-glass", 404, WHY),
-    change("POST", "/v1/groups", 400, {}),
-    change("POST", "/v1/volumes/local/pause", 400, {}),
-    change("POST", "/v1/volumes/absent/pause", 400, WHY),
-    change("POST", "/v1/volumes/absent/resume", 400),
-    change("PUT", "/v1/volumes/local/bandwidth", 400, {"bytes_per_second": 0}),
-    change("POST", "/v1/volumes/absent/rescan", 400),
-    change("POST", "/v1/volumes/local/rescan", 400, {"scope": "user:\ud800"}),
-    change("POST", f"/v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", 404, WHY),
-    change("POST", "/v1/nodes/absent/drain", 404, WHY),
-    change("POST", "/v1/nodes/absent/undrain", 404),
-    change("POST", f"/v1/users/{ABSENT}/keys/absent/revoke", 404, WHY),
-    change("POST", f"/v1/uploads/{ABSENT}/end", 404, WHY),
-    change("PUT", f"/v1/jobs/{ABSENT}/priority", 404, {"priority": 1}),
-)
-_TEMPLATES = {
-    "local": "{volume}",
-    "absent": "{volume}",
-    SCOPE: "{scope}",
-    "nodes/{volume}": "nodes/{node_id}",
-    f"trash/{ABSENT}": "trash/{trash_id}",
-    f"uploads/{ABSENT}": "uploads/{upload_id}",
-    f"users/{ABSENT}": "users/{user_id}",
-    "keys/{volume}": "keys/{key_id}",
-    f"jobs/{ABSENT}": "jobs/{job_id}",
-    "users/x": "users/{user_id}",
-    f"vfolders/{ABSENT}": "vfolders/{vfolder_id}",
-}
 
 
 @pytest.fixture(scope="module", name="operator")
@@ -97,45 +31,6 @@ def lines(people: People, operator: Person, act: str) -> list[dict[str, Any]]:
         "lines"
     ]
     return found
-
-
-@pytest.fixture(scope="module", name="others")
-def others_of(people: People) -> dict[Scope, list[tuple[Person, int]]]:
-    """By the scope of a row, who is refused, and how."""
-    files, reader = people.operator(Scope.FILES_READ), people.operator(Scope.ADMIN_READ)
-    always = [(Person(), 401), (people.person(), 403)]
-    return {Scope.ADMIN_READ: [*always, (files, 403)], Scope.ADMIN_WRITE: [*always, (reader, 403)]}
-
-
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.method} {row.path}")
-def test_who_may_use_a_route_of_operators(
-    people: People,
-    operator: Person,
-    others: dict[Scope, list[tuple[Person, int]]],
-    row: OperatorRow,
-) -> None:
-    """A user is refused, and an operator whose key lacks the scope."""
-    for caller, status in (*others[row.scope], (operator, row.status)):
-        answer = people.call(caller, row.method, row.path, row.body)
-        assert answer.status_code == status, answer.text
-        assert row.status == 200 or str(people.settings.directory) not in answer.text
-
-
-def test_the_rows_are_all_routes_of_operators(people: People) -> None:
-    known = {
-        (method.upper(), path)
-        for path, operations in people.door.document.content["paths"].items()
-        for method, operation in operations.items()
-        if method != "parameters"
-        and operation.get("x-needs", {}).get("needs", "").startswith("operator")
-    }
-    assert known == {(row.method, _template(row.path)) for row in ROWS}
-
-
-def _template(path: str) -> str:
-    for text, name in _TEMPLATES.items():
-        path = path.replace(text, name)
-    return path
 
 
 def test_from_elsewhere_the_routes_do_not_exist(people: People, operator: Person) -> None:
