@@ -129,11 +129,17 @@ class Client:
         *,
         volume: str | None = None,
         total: bool = False,
+        reason: str = "",
     ) -> list[Quota]:
-        """Limit a scope on a volume, or with `total` over all, as an operator; None removes it."""
+        """Limit a scope on a volume, or with `total` over all, as an operator; None removes it.
+
+        The audit log keeps the `reason`.
+        """
         body: dict[str, Any] = {"limit_bytes": limit_bytes, "view": "total" if total else "scope"}
         if volume is not None:
             body["volume"] = volume
+        if reason:
+            body["reason"] = reason
         answer = self.connection.json("PUT", f"/v1/quotas/{scope}", json=body, repeatable=True)
         return [Quota.of(one) for one in answer["quotas"]]
 

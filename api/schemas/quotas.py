@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import INTEGER_MAX
+from api.schemas.fields import INTEGER_MAX, Note
 from api.schemas.people import PersonBody
 
 
@@ -45,6 +45,7 @@ class NewLimit:
     limit_bytes: int | None
     volume: str | None = None
     view: str = "scope"
+    reason: str = ""
 
 
 class NewLimitBody(PersonBody):
@@ -63,6 +64,7 @@ class NewLimitBody(PersonBody):
         validate=validate.OneOf(["scope", "total"]),
         metadata={"description": "`total`: of the user or group over all volumes."},
     )
+    reason = Note(load_default="", metadata={"description": "Why; it is in the audit log."})
 
 
 class NoticeDocument(ma.Schema):

@@ -69,6 +69,7 @@ def limit(client: "Client", *, vfolder: RemoteName, limit: int | None, output: O
 @_LIMIT
 @click.option("--volume", help="On this volume; needed where there are several.")
 @click.option("--total", is_flag=True, help="Over all volumes.")
+@click.option("--reason", default="", help="Why; the audit log keeps it.")
 @client_options
 def set_quota(
     client: "Client",
@@ -77,10 +78,11 @@ def set_quota(
     limit: int | None,
     volume: str | None,
     total: bool,
+    reason: str,
     output: Output,
 ) -> None:
     """Limit SCOPE, which is user:ID or group:ID, as an operator; `none` removes the limit."""
-    _show(client.set_quota(scope, limit, volume=volume, total=total), output)
+    _show(client.set_quota(scope, limit, volume=volume, total=total, reason=reason), output)
 
 
 @click.command()

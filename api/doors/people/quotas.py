@@ -77,7 +77,7 @@ def get_quota(asked: PersonRequest) -> Response:
         refuses=(QuotaScopeNotFound, UnknownVolume, NoSpace),
     ),
 )
-@needs("quotas.set")
+@needs("quotas.set", noted=True)
 def set_quota(body: shapes.NewLimit, asked: PersonRequest) -> Response:
     """Set the limit of a scope on a volume, or of its user or group over all, or remove it.
 
@@ -89,12 +89,30 @@ def set_quota(body: shapes.NewLimit, asked: PersonRequest) -> Response:
         return _set_total(asked, scope, body)
     volume = asked.service.volume_for(asked.caller, body.volume)
     access = current_door().volume_access
+    (view,) = access.on_volume(volume, quota_views.scope_views, [scope])
+    _note(asked, scope, body, {"volume": volume}, view.limit_bytes if view else None)
     if body.limit_bytes is None:
         access.on_volume(volume, operations.unset_limit, scope)
     else:
         access.on_volume(volume, operations.set_limit, scope, body.limit_bytes)
         count_uncounted(volume, scope)
     return _answer(asked, [scope], volume)
+
+
+def _note(
+    asked: PersonRequest,
+    scope: QuotaScope,
+    body: shapes.NewLimit,
+    place: dict[str, str],
+    before_bytes: int | None,
+) -> None:
+    """Write the line of the audit log: the limit before, and the one that is set now."""
+    asked.note(
+        target=str(scope),
+        reason=body.reason or None,
+        before={**place, "limit_bytes": before_bytes},
+        after={**place, "limit_bytes": body.limit_bytes},
+    )
 
 
 def _set_total(asked: PersonRequest, scope: QuotaScope, body: shapes.NewLimit) -> Response:
@@ -106,9 +124,10 @@ def _set_total(asked: PersonRequest, scope: QuotaScope, body: shapes.NewLimit) -
         raise pointer("volume", "is not for a limit over all volumes")
     door, limit = current_door(), body.limit_bytes
     kind: Literal["user", "group"] = "user" if scope.kind is ScopeKind.USER else "group"
-    parts_of_door().subjects.change(
-        kind, scope.id, lambda record: structs.replace(record, total_limit_bytes=limit)
-    )
+    subjects = parts_of_door().subjects
+    record = subjects.read(scope.id)
+    _note(asked, scope, body, {"view": "total"}, record.total_limit_bytes if record else None)
+    subjects.change(kind, scope.id, lambda record: structs.replace(record, total_limit_bytes=limit))
     volumes = asked.service.volumes()
     door.quota_totals.set({scope.directory: limit}, volumes)
     for volume in volumes:

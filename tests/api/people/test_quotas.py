@@ -244,3 +244,35 @@ def test_a_limit_is_a_whole_number_of_bytes(people: People, limit: object) -> No
     vfolder = people.vfolder(owner)
     answer = people.call(owner, "PATCH", f"/v1/vfolders/{vfolder.id}", {"limit_bytes": limit})
     assert answer.status_code == 400
+
+
+def test_a_limit_leaves_a_line_with_its_reason(people: People, operator: Person) -> None:
+    """The line has what was before and what is after; a refused request has no such line."""
+    owner = people.person()
+    people.vfolder(owner, a="x")
+    path = f"/v1/quotas/{owner.word}"
+    orders: list[dict[str, Any]] = [
+        {"volume": "local", "limit_bytes": 1000, "reason": "a bigger corpus"},
+        {"volume": "local", "limit_bytes": 500},
+        {"volume": "local", "limit_bytes": None, "reason": "no more"},
+        {"view": "total", "limit_bytes": 70, "reason": "all together"},
+        {"view": "total", "limit_bytes": None},
+    ]
+    for body in orders:
+        assert people.call(operator, "PUT", path, body).status_code == 200
+    for wrong in ({"limit_bytes": 5, "volume": "absent"}, {"limit_bytes": 5, "reason": 1}):
+        assert people.call(operator, "PUT", path, wrong).status_code == 400
+    too_long = {"volume": "local", "limit_bytes": 5, "reason": "x" * 100_000}
+    assert people.call(operator, "PUT", path, too_long).status_code == 400
+    answer = people.call(operator, "GET", f"/v1/audit?act=quotas.set&target={owner.word}")
+    lines = list(reversed(answer.json()["lines"]))
+    local, total = {"volume": "local"}, {"view": "total"}
+    limits = [(None, 1000, local), (1000, 500, local), (500, None, local)]
+    limits += [(None, 70, total), (70, None, total)]
+    assert [(line["before"], line["after"]) for line in lines] == [
+        ({**place, "limit_bytes": before}, {**place, "limit_bytes": after})
+        for before, after, place in limits
+    ]
+    reasons = ["a bigger corpus", None, "no more", "all together", None]
+    assert [line.get("reason") for line in lines] == reasons
+    assert {line["subject"] for line in lines} == {f"operator:{operator.id}"}

@@ -127,6 +127,7 @@ function OneScope({ away, done }: { away: boolean; done: () => void }) {
 function NewLimit({ view, close, done }: { view: View; close: () => void; done: () => void }) {
   const text = useSignal(view.limit_bytes === null ? "" : String(Number((view.limit_bytes / GIB).toPrecision(4))));
   const gib = text.value.trim() === "" ? null : Number(text.value.replace(",", "."));
+  const reason = useSignal("");
   const wrong = gib !== null && !(gib > 0);
   const bytes = gib === null || wrong ? null : Math.max(1, Math.round(gib * GIB));
   const left = bytes === null || view.used_bytes === null ? null : bytes - view.used_bytes;
@@ -134,12 +135,15 @@ function NewLimit({ view, close, done }: { view: View; close: () => void; done: 
     <FormDialog title={t("quota.set.title", { name: view.scope })} confirm={bytes === null ? t("quota.lift") : t("quota.set")} onClose={close} disabled={wrong}
       danger={left !== null && left <= 0}
       onConfirm={async () => {
-        await call("PUT", `/v1/quotas/${encodeURIComponent(view.scope)}`, { body: { limit_bytes: bytes, ...(view.view === "total" ? { view: "total" } : { volume: view.volume }) } });
+        await call("PUT", `/v1/quotas/${encodeURIComponent(view.scope)}`, { body: { limit_bytes: bytes, ...(view.view === "total" ? { view: "total" } : { volume: view.volume }), ...(reason.value.trim() ? { reason: reason.value.trim() } : {}) } });
         toast(t("quota.set.done"));
         done();
       }}>
       <Field label={t("quota.new")} hint={t("quota.new.hint")} error={wrong ? t("quota.new.wrong") : undefined}>
         {(ids) => <input {...ids} inputMode="decimal" value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />}
+      </Field>
+      <Field label={t("reason.optional")} hint={t("reason.hint")}>
+        {(ids) => <input {...ids} maxLength={500} autocomplete="off" value={reason.value} onInput={(event) => (reason.value = event.currentTarget.value)} />}
       </Field>
       <p role="status">
         {bytes === null ? t("quota.effect.none", { used: size(view.used_bytes) })
