@@ -4,12 +4,14 @@ What needs `links` imports it by name: it loads libraries that most doors do not
 """
 
 from api.access.decisions import OPENINGS, AccessService
+from api.access.news import VFolderNews
 from api.access.records import (
     AmbiguousReference,
     FoundVFolder,
     RevisionChanged,
     VFolders,
     scopes_of,
+    words_of,
 )
 from api.access.revisions import check_unchanged, etag_of
 from api.access.streams import KeptDecision, open_answer
@@ -21,10 +23,12 @@ __all__ = [
     "FoundVFolder",
     "KeptDecision",
     "RevisionChanged",
+    "VFolderNews",
     "VFolders",
     "check_unchanged",
     "etag_of",
     "links",
     "open_answer",
     "scopes_of",
+    "words_of",
 ]

@@ -421,7 +421,7 @@ class AccessService:
             job = self._jobs.store.get(text)
         except JobNotFound:
             return None, VFolderResource(record=None)
-        places = _vfolders_of(job)
+        places = vfolders_of(job)
         named = [self._named(volume, vfolder) for volume, vfolder in places]
         resource = JobResource(
             requester=str(job.fields.get("requester", "")),
@@ -441,7 +441,7 @@ class AccessService:
 
     def is_covered(self, caller: Caller, job: Job) -> bool:
         """Return whether a job of a list is one that the caller's credential is good for."""
-        places = [(volume, vfolder.id) for volume, vfolder in _vfolders_of(job)]
+        places = [(volume, vfolder.id) for volume, vfolder in vfolders_of(job)]
         return covers_places(caller.credential, places)
 
     def submit(
@@ -461,7 +461,7 @@ class AccessService:
         return resources_of(access, self.parts.records, members_may=self.members_may_create)
 
 
-def _vfolders_of(job: Job) -> list[tuple[str, VFolderId]]:
+def vfolders_of(job: Job) -> list[tuple[str, VFolderId]]:
     """Return the vfolders that a job names with their volumes; its target comes last."""
     request = requests.parse(reports.full_request(job))
     pairs = [(request.volume, getattr(request, name, None)) for name in ("vfolder", "source")]

@@ -2,7 +2,7 @@
 
 from api.jobs import reports
 from api.jobs.doorbell import check_broker
-from api.jobs.feed import Feed, JobReads
+from api.jobs.feed import Feed, FeedFollower, FeedReader, JobReads
 from api.jobs.live import WAIT_MAX_SECONDS, Live
 from api.jobs.plans import JobPlanner
 from api.jobs.submission import MANAGER, Jobs, JobSubmission, pointer, retry_after
@@ -11,6 +11,8 @@ __all__ = [
     "MANAGER",
     "WAIT_MAX_SECONDS",
     "Feed",
+    "FeedFollower",
+    "FeedReader",
     "JobPlanner",
     "JobReads",
     "JobSubmission",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import redis
 
 from api.http import json
-from api.jobs.feed import Feed, FeedFollower
+from api.jobs.feed import Feed, FeedFollower, FeedReader
 from api.streaming import EventStream
 from core.errors import JobNotFound, Unavailable
 from core.jobs import Job
@@ -231,9 +231,7 @@ class Live:
             raise
         return body
 
-    def open_feed(
-        self, feed: Feed, topics: frozenset[str], sees: Callable[[Job], bool]
-    ) -> FeedFollower:
+    def open_feed(self, feed: Feed, topics: frozenset[str], reader: FeedReader) -> FeedFollower:
         """Return a new stream about many things, which counts as one of the streams.
 
         Raises:
@@ -245,7 +243,7 @@ class Live:
             self._following_count += 1
             self._feed = feed
         self._start()
-        return feed.open(topics, sees, self._leave_feed)
+        return feed.open(topics, reader, self._leave_feed)
 
     def _leave_feed(self) -> None:
         with self._lock:

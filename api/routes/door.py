@@ -1,14 +1,14 @@
 """The resources of a door: settings, volumes, stores, jobs; and its Flask app with request ids."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Flask, Response, current_app
 from msgspec import structs
 
-from api.access import AccessService
+from api.access import AccessService, VFolderNews
 from api.http import DoorFlask, begin_request, json, metrics, problems, this_request
 from api.jobs import Feed, JobPlanner, JobReads, Jobs, Live, check_broker
 from api.volumes import (
@@ -33,11 +33,13 @@ from core.cluster import (
     VFolderCache,
 )
 from core.errors import ConfigurationError
-from core.quota import NoticeStore, TotalLimits
+from core.jobs import Job
+from core.names import QuotaScope
+from core.quota import NoticeStore, TotalLimits, accounts_at_thresholds, scope_figures
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
-from core.uploads import UploadBounds, UploadStore
+from core.uploads import UploadBounds, UploadPlaces, UploadStore
 
 if TYPE_CHECKING:
     from api.access.links import LinkVisits
@@ -182,9 +184,45 @@ class Door:
     def feed(self) -> Feed:
         """News of jobs, nodes, volumes and the audit log, for streams about many things."""
         jobs = self.jobs
-        reads = JobReads(jobs.lists.read, jobs.lists.now_ms)
+        reads = JobReads(jobs.lists.read, jobs.lists.now_ms, self._note_job)
         looks = {"nodes": self._node_states, "volumes": self._volume_states}
-        return Feed(reads, {**looks, "audit": self._audit_state})
+        own = {"uploads": self._upload_states, "quota": self._quota_states}
+        return Feed(reads, {**looks, "audit": self._audit_state}, own)
+
+    @cached_property
+    def vfolder_news(self) -> VFolderNews:
+        """News of vfolders, for streams about many things."""
+        return VFolderNews(self.settings, self.feed)
+
+    def _note_job(self, job: Job) -> None:
+        self.vfolder_news.note_job(job)
+
+    def _upload_states(self, sessions: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Return the open uploads of each session; without one, how many there are at all."""
+        places = UploadPlaces(self.uploads)
+        found: dict[str, dict[str, object]] = {}
+        for session in sessions:
+            if session:
+                known = places.of_session(session)
+                found[session] = {
+                    one.upload.id: (one.offset, one.upload.volume, one.upload.vfolder)
+                    for one in known
+                }
+            else:
+                found[session] = {"": self.uploads.count()}
+        return found
+
+    def _quota_states(self, scopes: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Return what the store knows of each scope; without one, the thresholds by volume."""
+        client, volumes = self.jobs.redis, self.access.volumes()
+        named = {scope: QuotaScope.parse(scope).directory for scope in scopes if scope}
+        figures = scope_figures(client, list(named.values()), volumes)
+        found: dict[str, dict[str, object]] = {
+            scope: {scope: figures[directory]} for scope, directory in named.items()
+        }
+        if "" in scopes:
+            found[""] = {name: accounts_at_thresholds(client, name) for name in ["", *volumes]}
+        return found
 
     def _node_states(self) -> dict[str, object]:
         shown = ("alive", "draining", "running", "version")

@@ -6,6 +6,8 @@ they load libraries that most processes do not need.
 
 from core.access import links, records, tickets
 from core.access.cache import (
+    CHANNEL,
+    CHECK_SECONDS,
     AccessCache,
     AccessChange,
     CacheKey,
@@ -34,7 +36,7 @@ from core.access.decisions import (
     explained,
     held,
 )
-from core.access.index import AccessIndex, IndexEntry
+from core.access.index import AccessIndex, IndexEntry, subjects_of
 from core.access.permissions import PERSON_SCOPES, Permission, Scope
 from core.access.records import (
     Grant,
@@ -60,6 +62,8 @@ from core.access.tickets import (
 
 __all__ = [
     "ACTS",
+    "CHANNEL",
+    "CHECK_SECONDS",
     "PERSON_SCOPES",
     "AccessCache",
     "AccessChange",
@@ -115,6 +119,7 @@ __all__ = [
     "record_key",
     "records",
     "restored",
+    "subjects_of",
     "tickets",
     "user_key",
 ]

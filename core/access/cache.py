@@ -136,6 +136,8 @@ class AccessChange(NamedTuple):
     everything: bool = False
     #: False: whether it was written is not known, so it may still come.
     settled: bool = True
+    #: Who owns or shares the vfolders, or did: `user:<uuid>`, `group:<uuid>`. For those who follow.
+    words: tuple[str, ...] = ()
 
 
 class _Near(Generic[T]):
@@ -390,6 +392,8 @@ def _message(change: AccessChange) -> str:
             "users": [str(one) for one in change.users],
             "groups": [str(one) for one in change.groups],
             "vfolders": [str(one) for one in change.vfolders],
+            "volumes": change.volumes,
+            "words": change.words,
             "all": change.everything,
         }
     )

@@ -63,7 +63,7 @@ class IndexEntry(Struct, frozen=True, kw_only=True):
 
 def entry_of(record: VFolderRecord) -> IndexEntry:
     """Return the entry of a record."""
-    words = {record.owner.word, *(grant.to for grant in record.grants)}
+    words = subjects_of(record)
     words |= {word for link in record.links for word in words_of(link)}
     return IndexEntry(
         id=record.id,
@@ -73,6 +73,11 @@ def entry_of(record: VFolderRecord) -> IndexEntry:
         name=record.name,
         words=sorted(words),
     )
+
+
+def subjects_of(record: VFolderRecord) -> set[str]:
+    """Return the owner and the grantees of a record, by `user:<uuid>` or `group:<uuid>`."""
+    return {record.owner.word, *(grant.to for grant in record.grants)}
 
 
 def _revision_in(text: bytes | None, scope: str) -> int:
@@ -123,6 +128,11 @@ class AccessIndex:
         """
         texts = self._texts(volume, [vfolder.hex for vfolder, _ in places])
         return [_revision_in(text, scope) for text, (_, scope) in zip(texts, places, strict=True)]
+
+    def words(self, volume: str, vfolder: UUID) -> list[str]:
+        """Return the words of a vfolder's entry, also after its end; empty for an unknown one."""
+        (text,) = self._texts(volume, [vfolder.hex])
+        return [] if text is None else msgspec.json.decode(text, type=IndexEntry).words
 
     def scopes_with(self, volume: str, vfolder: UUID) -> list[str] | None:
         """Return the directory of the scope with the record of a vfolder; empty where none is.

@@ -3,6 +3,7 @@
 `webhook` is imported by name: it loads a library that most processes do not need.
 """
 
+from core.quota.figures import note_limit, scope_figures
 from core.quota.ledger import Account, Balance, QuotaLedger, Reservation, Total
 from core.quota.notices import Notice, NoticeStore
 from core.quota.thresholds import Thresholds, accounts_at_thresholds, scopes_at_thresholds
@@ -25,6 +26,8 @@ __all__ = [
     "TotalLimits",
     "WebhookQueue",
     "accounts_at_thresholds",
+    "note_limit",
+    "scope_figures",
     "scopes_at_thresholds",
     "webhook",
 ]

@@ -400,5 +400,11 @@ def _keys_of(volume: str, name: str) -> list[str]:
     return [f"{PREFIX}{kind}:{volume}:{name}" for kind in kinds]
 
 
+def figures_keys(volume: str, name: str) -> tuple[str, str]:
+    """Return the keys of the figures of an account, and of the sum of its reservations."""
+    figures, _, _, held = _keys_of(volume, name)
+    return figures, held
+
+
 def _or_empty(number: int | None) -> int | str:
     return "" if number is None else number

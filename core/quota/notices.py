@@ -89,7 +89,7 @@ class NoticeStore:
         end = "+" if last is None else f"{last[0]}-{last[1]}"
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:  # one more: of the same moment, one may be of the page before
-                pipe.xrevrange(_key(name), end, "-", count + 1)
+                pipe.xrevrange(newest_key(name), end, "-", count + 1)
             answers = cast("list[list[tuple[str, dict[str, str]]]]", pipe.execute())
         oldest = (time.time() - KEEP_SECONDS) * 1000
         found = [
@@ -106,7 +106,7 @@ class NoticeStore:
         if at is None or at[2] not in {subject.hex for subject in subjects}:
             return None
         place = f"{at[0]}-{at[1]}"
-        entries = cast("list[Any]", self._redis.xrange(_key(at[2]), place, place))
+        entries = cast("list[Any]", self._redis.xrange(newest_key(at[2]), place, place))
         return _notice(at[2], entries[0]) if entries else None
 
     def read_by(self, user: UUID) -> frozenset[str]:
@@ -128,7 +128,7 @@ class NoticeStore:
 
 def keep_keys(subject: str) -> list[str]:
     """Return the keys that `KEEP` needs."""
-    return [_key(subject), *push_keys(subject)]
+    return [newest_key(subject), *push_keys(subject)]
 
 
 def report_full(subject: str) -> None:
@@ -153,7 +153,8 @@ def _notice(subject: str, entry: tuple[str, dict[str, str]]) -> Notice:
     return Notice(int(at_ms), int(number), subject, json.loads(fields[_FACTS]))
 
 
-def _key(subject: str) -> str:
+def newest_key(subject: str) -> str:
+    """Return the key of the notices of a subject."""
     return f"{PREFIX}notices:{subject}"
 
 

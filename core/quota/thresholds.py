@@ -103,7 +103,8 @@ class Thresholds:
         notice = [reader, json.dumps({"kind": "quota", **facts}), "1" if self._posted else ""]
         try:
             rose, whole = self._move(
-                keys=[_key(volume), *keep_keys(subject)], args=[account, reached, kept, *notice]
+                keys=[thresholds_key(volume), *keep_keys(subject)],
+                args=[account, reached, kept, *notice],
             )
         except redis.RedisError as error:
             _log.warning("threshold not recorded", volume=volume, reason=type(error).__name__)
@@ -139,9 +140,10 @@ def scopes_at_thresholds(client: "redis.Redis", volume: str) -> dict[int, int]:
 
 def accounts_at_thresholds(client: "redis.Redis", volume: str) -> dict[str, int]:
     """Return the highest threshold that each account of a volume has reached (percent)."""
-    found = cast("dict[str, str]", client.hgetall(_key(volume)))
+    found = cast("dict[str, str]", client.hgetall(thresholds_key(volume)))
     return {account: int(reached) for account, reached in found.items()}
 
 
-def _key(volume: str) -> str:
+def thresholds_key(volume: str) -> str:
+    """Return the key of the thresholds of a volume; empty for those of totals."""
     return f"{PREFIX}thresholds:{volume}"

@@ -18,7 +18,7 @@ from core.telemetry import logger
 
 #: A change is seen by every process after so long (seconds).
 CHECK_SECONDS = 5.0
-_TOTALS, _VOLUMES = f"{PREFIX}quota-totals", f"{PREFIX}quota-total-volumes"
+TOTALS, _VOLUMES = f"{PREFIX}quota-totals", f"{PREFIX}quota-total-volumes"
 _log = logger(__name__)
 
 
@@ -51,9 +51,9 @@ class TotalLimits:
         with self._redis.pipeline(transaction=True) as pipe:
             for subject, limit_bytes in limits.items():
                 if limit_bytes is None:
-                    pipe.hdel(_TOTALS, subject)
+                    pipe.hdel(TOTALS, subject)
                 else:
-                    pipe.hset(_TOTALS, subject, limit_bytes)
+                    pipe.hset(TOTALS, subject, limit_bytes)
             pipe.sadd(_VOLUMES, *volumes)
             pipe.execute()
         self.forget()
@@ -79,7 +79,7 @@ class TotalLimits:
         self._read_at = now
         try:
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.hgetall(_TOTALS)
+                pipe.hgetall(TOTALS)
                 pipe.smembers(_VOLUMES)
                 limits, volumes = cast("tuple[dict[str, str], set[str]]", pipe.execute())
         except redis.RedisError as error:  # what is known counts on

@@ -19,6 +19,7 @@ from api.schemas import (
 from backends.volumes import operations
 from core.errors import QuotaScopeExists, QuotaScopeNotFound, Unsupported
 from core.names import QuotaScope
+from core.quota import note_limit
 
 blueprint = Resource("quota-scopes", __name__, description="Owners that limits apply to.")
 
@@ -75,6 +76,7 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
     access.on_volume(body.volume, operations.set_limit, body.scope, limit)
     _set_further_limits(body.volume, body.scope, body.options)
     count_uncounted(body.volume, body.scope)
+    note_limit(current_door().jobs.redis, body.scope.directory)
     return no_content()
 
 
@@ -90,6 +92,7 @@ def set_quota_scope_limit(body: ScopeLimit) -> Response:
 def unset_quota_scope_limit(body: OneScope) -> Response:
     """Remove the limit of a quota scope."""
     current_door().volume_access.on_volume(body.volume, operations.unset_limit, body.scope)
+    note_limit(current_door().jobs.redis, body.scope.directory)
     return no_content()
 
 

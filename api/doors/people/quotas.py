@@ -33,7 +33,7 @@ from core.errors import (
     UnknownVolume,
 )
 from core.names import QuotaScope, ScopeKind
-from core.quota import QuotaLedger
+from core.quota import QuotaLedger, note_limit
 
 blueprint = PeopleResource("quotas", __name__, description="Limits and usage.")
 
@@ -96,6 +96,7 @@ def set_quota(body: shapes.NewLimit, asked: PersonRequest) -> Response:
     else:
         access.on_volume(volume, operations.set_limit, scope, body.limit_bytes)
         count_uncounted(volume, scope)
+    note_limit(current_door().jobs.redis, scope.directory)
     return _answer(asked, [scope], volume)
 
 

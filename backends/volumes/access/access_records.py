@@ -25,6 +25,7 @@ from core.access import (
     VFolderRecord,
     record_key,
     records,
+    subjects_of,
 )
 from core.errors import (
     DeadlineExceeded,
@@ -275,7 +276,8 @@ class AccessRecords:
         newest = max(known.record.revision, indexed)
         changed = structs.replace(changed, revision=newest + 1)
         text = self._seals.seal(changed, records.place_of(volume, vfolder))
-        change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,))
+        words = tuple(sorted(subjects_of(known.record) | subjects_of(changed)))
+        change_of = AccessChange(vfolders=(vfolder.id,), volumes=(volume,), words=words)
         self._cache.begin_change(record_key(volume, vfolder.id))
         try:
             self._access.on_volume(volume, access_files.replace, vfolder, text, known.digest)

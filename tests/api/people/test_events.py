@@ -5,16 +5,20 @@ import json
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from api.jobs.feed import SUBJECTS_MAX, next_turn
 from api.streaming import EventStream
 from api.streaming.events import LOST, THINGS_MAX
 from core.access import Scope
 from tests.api.people.conftest import People, Person
+from tests.api.people.test_story import upload
 from tests.support.node import wait_for
 
 News = list[dict[str, Any]]
@@ -141,3 +145,162 @@ def test_a_slow_reader_gets_the_newest_of_each_thing() -> None:
     stream.close()
     stream.add("a", b"a5 ")
     assert stream.take() == (b"", True)
+
+
+def named(news: News, topic: str) -> list[str | None]:
+    """The things of a topic that news were about, each run of the same once."""
+    ids = [one["id"] for one in news if one["event"] == topic]
+    return [name for name, _ in itertools.groupby(ids)]
+
+
+def share(people: People, owner: Person, path: str, to: str) -> str:
+    answer = people.call(owner, "POST", f"{path}/grants", {"to": to, "permission": "rw"})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+def known_group(people: People, member: Person, admin: Person) -> UUID:
+    """A new group that the door knows the member of."""
+    group = people.group(member, admin, admins=(admin,))
+
+    def known() -> bool:
+        return str(group) in people.call(member, "GET", "/v1/groups").text
+
+    wait_for(known)
+    return group
+
+
+def test_news_of_vfolders_are_for_those_who_see_them(people: People) -> None:
+    """Who loses a vfolder hears of a change without a name; a stranger hears nothing."""
+    owner, guest, stranger = people.person(), people.person(), people.person()
+    member, admin, operator = people.person(), people.person(), people.operator()
+    group = known_group(people, member, admin)
+    query = "topics=vfolders"
+    with (
+        followed(people, owner, query) as own,
+        followed(people, guest, query) as guests,
+        followed(people, stranger, query) as strangers,
+        followed(people, member, query) as members,
+        followed(people, operator, query) as operators,
+    ):
+        body = {"name": "shared", "volume": "local"}
+        reference = f"local:{people.call(owner, 'POST', '/v1/vfolders', body).json()['id']}"
+        path = f"/v1/vfolders/{reference}"
+        wait_for(lambda: named(own, "vfolders") == [reference])
+        grant = share(people, owner, path, guest.word)
+        wait_for(lambda: named(guests, "vfolders") == [reference])
+        share(people, owner, path, f"group:{group}")
+        wait_for(lambda: named(members, "vfolders") == [reference])
+        wait_for(some(operators, event="vfolders", id=reference))
+
+        assert people.call(owner, "DELETE", f"{path}/grants/{grant}").status_code == 204
+        wait_for(lambda: named(guests, "vfolders") == [reference, None])
+        owned, heard = len(own), len(members)
+        assert people.call(owner, "PATCH", path, {"name": "other"}).status_code == 200
+        wait_for(lambda: len(own) > owned and len(members) > heard)
+        job = people.call(owner, "DELETE", path).json()["id"]
+        people.ended(owner, job)
+        wait_for(lambda: named(members, "vfolders") == [reference, None])
+        assert named(guests, "vfolders") == [reference, None], "the rest is none of its business"
+        assert strangers == []
+        assert set(named(own, "vfolders")) == {reference}
+
+
+def test_who_joins_a_group_looks_again(people: People) -> None:
+    member, admin = people.person(), people.person()
+    group = known_group(people, member, admin)
+    with followed(people, member, "topics=vfolders") as news:
+        path = f"/v1/groups/{group}/members"
+        answer = people.call(admin, "POST", path, {"user": str(people.person().id), "admin": False})
+        assert answer.status_code in (200, 201), answer.text
+        wait_for(lambda: named(news, "vfolders") == [None])
+
+
+def test_news_of_uploads_are_for_their_sender(people: People) -> None:
+    owner, sender, stranger = people.person(), people.person(), people.person()
+    vfolder = people.vfolder(owner)
+    path = f"/v1/vfolders/{vfolder.id}"
+    grant = share(people, owner, path, sender.word)
+    query = "topics=uploads"
+    with (
+        followed(people, owner, query) as owners,
+        followed(people, sender, query) as own,
+        followed(people, stranger, query) as strangers,
+        followed(people, people.operator(), query) as operators,
+    ):
+        numbers = itertools.count()
+
+        def opened() -> str:
+            """Open an upload until the first comparison was before it."""
+            meta = f"relativePath {b64encode(b'n%d' % next(numbers)).decode()}"
+            head = {"Tus-Resumable": "1.0.0", "Upload-Length": "9", "Upload-Metadata": meta}
+            answer = people.call(sender, "POST", f"{path}/uploads", headers=head)
+            assert answer.status_code == 201, answer.text
+            name = answer.headers["Location"].rpartition("/")[2]
+            time.sleep(2.5)
+            return name if name in named(own, "uploads") else ""
+
+        name, at = wait_for(opened), "/v1/uploads/"
+        wait_for(some(operators, event="uploads"))
+        assert named(operators, "uploads") == [None]
+        seen = len(own)
+        head = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
+        head["Content-Type"] = "application/offset+octet-stream"
+        sent = people.call(sender, "PATCH", at + name, headers=head, data=b"123")
+        assert sent.status_code == 204, sent.text
+        wait_for(lambda: [one["id"] for one in own[seen:]] == [name])
+
+        assert people.call(owner, "DELETE", f"{path}/grants/{grant}").status_code == 204
+        seen = len(own)
+        again = {**head, "Upload-Offset": "3"}
+        refused = people.call(sender, "PATCH", at + name, headers=again, data=b"4")
+        assert refused.status_code == 404
+        count = len(operators)
+        ended = people.call(people.operator(), "POST", f"{at}{name}/end", {"reason": "test"})
+        assert ended.status_code in (200, 204), ended.text
+        # The same look found both, and the operator's news are sent first.
+        wait_for(lambda: len(operators) > count)
+        assert people.call(sender, "GET", "/v1/uploads").json()["uploads"] == []
+        assert own[seen:] == [], "it may not write there any more"
+        assert owners == strangers == []
+
+
+def test_news_of_quotas_are_for_the_scope_and_its_group(people: People) -> None:
+    member, admin, stranger = people.person(), people.person(), people.person()
+    operator = people.operator()
+    group = known_group(people, member, admin)
+    vfolder, scope = people.vfolder(group), f"project:{group}"
+    query = "topics=quota"
+    with (
+        followed(people, member, query) as members,
+        followed(people, stranger, query) as strangers,
+        followed(people, operator, query) as operators,
+    ):
+        limits = itertools.count(1000)
+
+        def limited() -> bool:
+            body = {"volume": "local", "limit_bytes": next(limits)}
+            assert people.call(operator, "PUT", f"/v1/quotas/{scope}", body).status_code == 200
+            time.sleep(2.5)
+            return bool(members)
+
+        wait_for(limited)
+        seen = len(members)
+        base = f"/v1/vfolders/{vfolder.id}"
+        assert upload(people, admin, base, "a", b"x" * 990).status_code == 201
+        wait_for(lambda: members[seen:])
+        assert named(members, "quota") == [scope]
+        wait_for(some(operators, event="quota", id="local"))
+        assert strangers == []
+
+
+def test_a_turn_has_a_bound_and_all_have_theirs() -> None:
+    subjects = ["", *(f"{number:04}" for number in range(SUBJECTS_MAX * 2 + 4))]
+    seen, after = list[str](), None
+    for _ in range(3):
+        turn = next_turn(subjects, after)
+        assert len(turn) <= SUBJECTS_MAX
+        seen, after = seen + turn, turn[-1]
+    assert seen == subjects
+    assert next_turn(subjects, after) == subjects[:SUBJECTS_MAX]
+    assert next_turn([], after) == []

@@ -276,3 +276,48 @@ def test_a_limit_leaves_a_line_with_its_reason(people: People, operator: Person)
     reasons = ["a bigger corpus", None, "no more", "all together", None]
     assert [line.get("reason") for line in lines] == reasons
     assert {line["subject"] for line in lines} == {f"operator:{operator.id}"}
+
+
+@pytest.mark.parametrize("view", ["scope", "vfolder", "total"])
+def test_each_view_of_a_group_is_for_its_members_and_its_notices_for_its_admins(
+    people: People, operator: Person, view: str
+) -> None:
+    """A notice comes once at a rise, and again after a fall of more than 5 % of the limit."""
+    member, admin, stranger = people.person(), people.person(), people.person()
+    group = people.group(member, admin, admins=(admin,))
+    vfolder, scope = people.vfolder(group), f"project:{group}"
+    base = f"/v1/vfolders/{vfolder.id}"
+    if view == "vfolder":
+        changed(people, admin, vfolder, 1000)
+    else:
+        body = {"limit_bytes": 1000, "view": view, "volume": "local" if view == "scope" else None}
+        order = {name: value for name, value in body.items() if value is not None}
+        assert people.call(operator, "PUT", f"/v1/quotas/{scope}", order).status_code == 200
+
+    for size, percents in [
+        *((790, []), (800, [80]), (760, [80]), (810, [80]), (740, [80]), (800, [80, 80])),
+        *((899, [80, 80]), (1000, [100, 80, 80]), (960, [100, 80, 80]), (1000, [100, 80, 80])),
+    ]:
+        assert upload(people, admin, base, "a", b"x" * size).status_code == 201
+        assert [one["percent"] for one in notices(people, admin)] == percents, size
+    found = notices(people, admin)
+    assert {one["view"] for one in found} == {view}
+    about = None if view == "vfolder" else scope
+    assert {one["scope"] for one in found} == {about}
+    assert notices(people, member) == notices(people, stranger) == []
+    for reader in (member, stranger):
+        read = people.call(reader, "POST", f"/v1/notices/{found[0]['id']}/read")
+        assert read.status_code == 404
+
+    def seen(person: Person) -> Any:
+        if view == "vfolder":
+            answer = people.call(person, "GET", base)
+            return answer.json()["usage"] if answer.status_code == 200 else None
+        rows = people.call(person, "GET", "/v1/quotas").json()["quotas"]
+        mine = [one for one in rows if one["scope"] == scope and one["view"] == view]
+        return mine[0] if mine else None
+
+    for person in (member, admin):
+        figures = seen(person)
+        assert (figures["used_bytes"], figures["limit_bytes"]) == (1000, 1000)
+    assert seen(stranger) is None
