@@ -9,7 +9,15 @@ from typing import Any, Self
 
 from vfolder_client.connection import PATIENCE_SECONDS, Connection
 from vfolder_client.contexts import Context, current_context
-from vfolder_client.documents import ApiKey, Notice, Quota, VFolderInfo, in_query, moment_text
+from vfolder_client.documents import (
+    ApiKey,
+    KnownSubject,
+    Notice,
+    Quota,
+    VFolderInfo,
+    in_query,
+    moment_text,
+)
 from vfolder_client.errors import AmbiguousReference, VFolderNotFound
 from vfolder_client.folders import VFolder
 from vfolder_client.jobs import Jobs
@@ -114,6 +122,14 @@ class Client:
         """Return who asks: subject, groups, credential, limits, features, volumes."""
         found: Mapping[str, Any] = self.connection.json("GET", "/v1/me")
         return found
+
+    def subjects(self, text: str = "") -> list[KnownSubject]:
+        """Return up to 10 users and groups to share with: those of exactly this name come first.
+
+        Those near the caller are found by a part of the name, others by the whole name or id.
+        """
+        answer = self.connection.json("GET", f"/v1/subjects?{in_query(q=text or None)}")
+        return [KnownSubject(one["kind"], one["id"], one["name"]) for one in answer["subjects"]]
 
     # -- Quotas and notices ------------------------------------------------------------------------
     def quotas(self, scope: str | None = None, *, volume: str | None = None) -> list[Quota]:

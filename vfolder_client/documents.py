@@ -284,6 +284,20 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSubject:
+    """A user or group to share with; the name is None where it is not known."""
+
+    kind: str
+    id: str
+    name: str | None
+
+    @property
+    def word(self) -> str:
+        """Return what a grant names it by: `user:UUID` or `group:UUID`."""
+        return f"{self.kind}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryResult:
     """What became of one directory that was to be made; `problem` is None where it is there."""
 

@@ -1,15 +1,17 @@
-"""Completion of remote names: vfolders, and the entries of the directory that is being written.
+"""Completion of remote names: vfolders, entries of the directory that is being written, subjects.
 
 A shell waits for it, so it asks once, briefly, and says nothing when there is no answer.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from click.shell_completion import CompletionItem
 
 from core.names import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import click
 
     from vfolder_client import Client
@@ -18,23 +20,59 @@ if TYPE_CHECKING:
 _TIMEOUTS = (1.0, 3.0)
 #: The most names that are shown.
 _SHOWN_MAX = 200
+_KINDS = ("user", "group")
+T = TypeVar("T")
 
 
 def remote_names(context: "click.Context", incomplete: str) -> "list[CompletionItem[str]]":
     """Return the vfolders, or the entries, whose names begin as what is written."""
+    if incomplete.startswith(("/", ".", "~")):
+        return []
+
+    def ask(client: "Client") -> list[str]:
+        head, colon, rest = _divided(incomplete)
+        if not colon:
+            return _vfolders(client, incomplete)
+        return [f"{head}{colon}{name}" for name in _entries(client, head, rest)]
+
+    return [CompletionItem(name) for name in _asked(context, ask)]
+
+
+def subject_names(context: "click.Context", incomplete: str) -> "list[CompletionItem[str]]":
+    """Return the names of users and groups that begin as what is written, with their kind."""
+    kind, colon, text = incomplete.partition(":")
+    if not (colon and kind in _KINDS):
+        kind, colon, text = "", "", incomplete
+
+    def ask(client: "Client") -> list[dict[str, Any]]:
+        from vfolder_client.documents import in_query  # noqa: PLC0415 - see above
+
+        answer = _answer(client, f"/v1/subjects?{in_query(q=text or None)}")
+        return list(answer["subjects"])
+
+    begin = text.casefold()
+    return [
+        CompletionItem(f"{kind}{colon}{one['name']}", help=f"{one['kind']} {one['id']}")
+        for one in _asked(context, ask)
+        if kind in ("", one["kind"]) and _begins(one["name"], begin)
+    ]
+
+
+def _asked(context: "click.Context", ask: "Callable[[Client], list[T]]") -> list[T]:
+    """Return what a door answers to a short question; nothing where it does not."""
     from vfolder_client import Client, current_context  # noqa: PLC0415 - loading it takes longer than the rest
     from vfolder_client.errors import ClientError  # noqa: PLC0415 - as above
 
-    if incomplete.startswith(("/", ".", "~")):
-        return []
     try:
         chosen = current_context(context.params.get("context_name"))
         with Client(chosen.url, chosen.key, ca=chosen.ca, patience_seconds=0) as client:
-            head, colon, rest = _divided(incomplete)
-            found = _entries(client, head, rest) if colon else _vfolders(client, incomplete)
+            return ask(client)
     except (ClientError, OSError, ValueError):
         return []
-    return [CompletionItem(f"{head}{colon}{name}" if colon else name) for name in found]
+
+
+def _begins(name: str | None, begin: str) -> bool:
+    return bool(name) and _is_plain(str(name)) and str(name).casefold().startswith(begin)
 
 
 def _divided(text: str) -> tuple[str, str, str]:

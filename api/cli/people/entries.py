@@ -10,6 +10,7 @@ import click
 from api.cli.forms import ABSENT, FAILED, PARTIAL, USAGE, ApiRefused, Output
 from api.cli.output import text_of
 from api.cli.people.calls import client_options, note
+from api.cli.people.follow import follow
 from api.cli.people.progress import JobLine
 from api.cli.people.remote_names import Folders, Remote, RemoteName
 from core.names import printable, size_text, text_of_moment
@@ -189,6 +190,9 @@ def _show_facts(document: dict[str, Any], above: str = "") -> None:
 @click.argument("entries", nargs=-1, required=True, type=Remote(), metavar="NAME:PATH...")
 @click.option("--range", "span", help="These bytes only: FIRST-LAST, from 0; LAST may be absent.")
 @click.option("--tail", type=click.IntRange(0), help="The last bytes only, so many.")
+@click.option(
+    "-f", "--follow", "follows", is_flag=True, help="Go on with what is added, as tail -f."
+)
 @client_options
 def cat(
     client: "Client",
@@ -196,11 +200,16 @@ def cat(
     entries: Sequence[RemoteName],
     span: str | None,
     tail: int | None,
+    follows: bool,
     output: Output,  # noqa: ARG001 - content is what it is
 ) -> None:
-    """Print the content of files."""
+    """Print the content of files. With -f it goes on until it is interrupted."""
     first, last = _span(span)
     folders = Folders(client)
+    if follows:
+        if len(entries) > 1 or span is not None:
+            raise click.UsageError("-f is for one file, and not with --range.")
+        follow(folders.of(entries[0]), entries[0], tail)
     for name in entries:
         with folders.of(name).open(name.path) as file:
             size = file.raw.size  # type: ignore[attr-defined] # a BufferedReader around ours

@@ -10,6 +10,7 @@ from api.cli.forms import USAGE, ApiRefused, Output
 from api.cli.people.calls import client_options, note
 from api.cli.people.progress import JobLine
 from api.cli.people.remote_names import Remote, RemoteName
+from api.cli.people.subjects import Who, word_of
 from core.names import parsed_moment, printable, text_of_moment
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
@@ -82,7 +83,7 @@ def list_grants(client: "Client", *, vfolder: RemoteName, output: Output) -> Non
 
 @share.command()
 @VFOLDER
-@click.argument("to", metavar="WHO")
+@click.argument("to", type=Who(), metavar="WHO")
 @click.argument("permission", type=_GRANTED)
 @UNTIL
 @click.option("--note", "remark", default="", help="A remark for the list.")
@@ -97,11 +98,16 @@ def add(
     remark: str,
     output: Output,
 ) -> None:
-    """Share NAME with WHO: user:UUID or group:UUID, whose `vfolder whoami` shows it.
+    """Share NAME with WHO: the name of a person or group, user:UUID or group:UUID.
+
+    A name behind `user:` or `group:` means one of this kind. Where several have the name, nothing
+    is shared, and the message has the choices. People read their own id in `vfolder whoami`.
 
     PERMISSION is ro (read), rw (also write) or rwd (also remove). It replaces what WHO had.
     """
-    grant = folder_of(client, vfolder).share(to, permission, expires_at=until, note=remark)
+    grant = folder_of(client, vfolder).share(
+        word_of(client, to), permission, expires_at=until, note=remark
+    )
     _show_grants([grant], output)
 
 

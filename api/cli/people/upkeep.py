@@ -9,6 +9,7 @@ from api.cli.forms import USAGE, ApiRefused, Output
 from api.cli.people.calls import client_options
 from api.cli.people.remote_names import Folders, Remote, RemoteName
 from api.cli.people.sharing import VFOLDER, ends, folder, folder_of, show_end
+from api.cli.people.subjects import Who, word_of
 
 if TYPE_CHECKING:  # loading it takes longer than to print the help of a command
     from vfolder_client import Client, Job, VFolder
@@ -82,15 +83,15 @@ def count(client: "Client", *, vfolder: RemoteName, output: Output) -> None:
 
 @folder.command()
 @VFOLDER
-@click.argument("to", metavar="[WHO]", required=False)
+@click.argument("to", type=Who(), metavar="[WHO]", required=False)
 @client_options
 def offer(client: "Client", *, vfolder: RemoteName, to: str | None, output: Output) -> None:
-    """Offer the vfolder to WHO, user:UUID or group:UUID; without WHO take the offer back.
+    """Offer the vfolder to WHO, as `vfolder share add` has it; without WHO take the offer back.
 
     It is yours until WHO accepts it.
     """
     found = folder_of(client, vfolder)
-    info = found.offer(to)
+    info = found.offer(None if to is None else word_of(client, to))
     output.data(info.document) if output.is_data else click.echo(found.reference)
 
 

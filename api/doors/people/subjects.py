@@ -28,6 +28,8 @@ _TEXT = parameters.in_query(
 def find_subjects(asked: PersonRequest) -> Response:
     """Find users and groups to share with: the caller's groups, and the members of those kept here.
 
+    Those of exactly the name come first.
+
     Others are found by their whole name or id alone.
     """
     text = query(("q",)).get("q", "")

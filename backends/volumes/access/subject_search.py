@@ -41,9 +41,10 @@ def known_groups(view: IndexView, groups: Iterable[UUID]) -> list[KnownGroup]:
 
 
 def found_subjects(view: IndexView, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
-    """Return the groups of the caller and their members that a text names, then exact matches.
+    """Return what has exactly this name, then groups of the caller and members that a text names.
 
-    A part of a name is enough for them, and the beginning of an id. An empty text finds them all.
+    A part of a name is enough for these, and the beginning of an id. An empty text finds them all.
+    So a name that several have is never one in a list that was cut.
     The caller itself and blocked users are left out. Costs one look at each of them.
     """
     wanted = records.name_key(text.strip())
@@ -53,7 +54,9 @@ def found_subjects(view: IndexView, caller: Subject, text: str, limit: int) -> l
     close = [one for one in _named(view, caller, near) if _is_meant(one, wanted)]
     others = set(view.named.get(wanted, ())) | _identities(view, wanted)
     exact = _named(view, caller, others - near)
-    return [*sorted(close, key=_order), *sorted(exact, key=_order)][:limit]
+    found = sorted([*close, *exact], key=_order)
+    same = [one for one in found if wanted and records.name_key(one.name) == wanted]
+    return [*same, *(one for one in found if one not in same)][:limit]
 
 
 def _named(view: IndexView, caller: Subject, subjects: Iterable[UUID]) -> list[FoundSubject]:

@@ -2,20 +2,23 @@
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import requests
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from api.cli import main
-from core.names import VFolderId
+from core.names import QuotaScope, VFolderId
 from tests.api.people.conftest import People, Person
 from tests.support.node import ROOT, wait_for
 from tests.support.terminal import terminal
@@ -403,6 +406,7 @@ def test_bash_completes_remote_names(
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from api.cli import main
+from core.names import QuotaScope, VFolderId
 main(prog_name="vfolder")
 """)
     program.chmod(0o700)
@@ -484,3 +488,134 @@ def test_a_limit_is_hit_and_told_by_commands_alone(run: Run, name: str, tmp_path
     run("quota", "limit", name, "much", status=2)
     assert run("quota", "list", "--volume", "local").exit_code == 0
     run("quota", "set", "user:00000000-0000-0000-0000-000000000001", "1G", status=5)
+
+
+# -- Names of people -------------------------------------------------------------------------------
+def called(people: People, person: Person, name: str) -> Person:
+    """A person whose name is known here."""
+    people.subjects.change("user", person.id, lambda record: structs.replace(record, name=name))
+    return person
+
+
+def found_as(people: People, owner: Person, name: str, count: int) -> bool:
+    answer = people.call(owner, "GET", "/v1/subjects", params={"q": name})
+    return len(answer.json()["subjects"]) == count
+
+
+def test_sharing_by_name(people: People, owner: Person, run: Run, name: str) -> None:
+    mark = uuid4().hex[:8]
+    ada = called(people, people.person(), f"Ada {mark}")
+    first, second = (called(people, people.person(), f"Bo {mark}") for _ in range(2))
+    group = people.group(owner, ada, admins=(owner,))
+    people.subjects.change(
+        "group", group, lambda one: structs.replace(one, name=f"Ada team {mark}")
+    )
+    wait_for(lambda: found_as(people, owner, f"Ada {mark}", 1))
+    wait_for(lambda: found_as(people, owner, f"bo {mark}", 2))
+    wait_for(lambda: found_as(people, owner, f"team {mark}", 1))
+
+    def shares() -> list[tuple[str, str]]:
+        found = documents(run("share", "list", "-o", "json", name))
+        return [(one["to"], one["permission"]) for one in found]
+
+    run("share", "add", name, f"ada {mark.upper()}", "ro")
+    assert shares() == [(ada.word, "ro")]
+    refused = run("share", "add", name, f"Bo {mark}", "ro", status=2)
+    assert "Several are called" in refused.stderr
+    for one in (first, second):
+        assert f"{one.word} (Bo {mark})" in refused.stderr
+    near = run("share", "add", name, f"team {mark}", "ro", status=6)
+    assert f"group:{group} (Ada team {mark})" in near.stderr
+    run("share", "add", name, f"absent {mark}", "ro", status=6)
+    run("share", "add", name, f"group:Ada {mark}", "ro", status=6)
+    run("share", "add", name, " ", "ro", status=2)
+    assert shares() == [(ada.word, "ro")], "what was refused changed nothing"
+    run("share", "add", name, f"group:ada team {mark}", "rw")
+    run("share", "add", name, str(first.id), "rwd")
+    assert sorted(shares()) == sorted(
+        [(ada.word, "ro"), (f"group:{group}", "rw"), (first.word, "rwd")]
+    )
+    run("folder", "offer", name, f"Ada {mark}")
+    shown = documents(run("stat", "-o", "json", name))[0]
+    assert shown["owner"]["id"] == str(owner.id), "it is an offer"
+
+
+def test_a_name_that_many_have_a_part_of_is_found(people: People, owner: Person) -> None:
+    """The list has an end; exactly the name comes before all others."""
+    mark = uuid4().hex[:8]
+    members = [called(people, people.person(), f"A {mark} {n:02}") for n in range(12)]
+    exact = [called(people, people.person(), mark) for _ in range(2)]
+    people.group(owner, *members, exact[0], admins=(owner,))
+    wait_for(lambda: found_as(people, owner, mark, 10))
+
+    def first() -> bool:
+        rows = people.call(owner, "GET", f"/v1/subjects?q={mark}").json()["subjects"]
+        return {one["id"] for one in rows[:2]} == {str(one.id) for one in exact}
+
+    wait_for(first)
+
+
+def test_names_of_people_are_completed(
+    people: People, owner: Person, run: Run, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = uuid4().hex[:8]
+    ada = called(people, people.person(), f"Ada{mark}")
+    people.group(owner, ada, admins=(owner,))
+    wait_for(lambda: found_as(people, owner, f"Ada{mark}", 1))
+    key_file = people.settings.directory / f"{owner.id}.key"
+    key_file.write_text(owner.key)
+    monkeypatch.setenv("VFOLDER_URL", people.door.url)
+    monkeypatch.setenv("VFOLDER_KEY_FILE", str(key_file))
+    completer = ShellComplete(main, {}, "vfolder", "_VFOLDER_COMPLETE")
+
+    def offered(incomplete: str) -> list[str]:
+        words = ["share", "add", name]
+        return [item.value for item in completer.get_completions(words, incomplete)]
+
+    # It asks briefly, so a busy machine may have no answer.
+    wait_for(lambda: offered(f"Ada{mark[:4]}") == [f"Ada{mark}"])
+    wait_for(lambda: offered(f"user:ada{mark}") == [f"user:Ada{mark}"])
+    assert offered(f"group:Ada{mark}") == offered(f"absent {mark}") == []
+
+
+# -- Logs ------------------------------------------------------------------------------------------
+def test_a_log_is_followed(people: People, owner: Person, run: Run, name: str) -> None:
+    """What is added comes; a log that begins again is printed from its beginning; Ctrl-C ends."""
+    shown = documents(run("stat", "-o", "json", name))[0]
+    vfolder = VFolderId(QuotaScope.parse(owner.word), UUID(shown["id"]))
+    log = people.path(vfolder) / "train.log"
+    log.write_text("one\ntwo\n")
+    words = ("cat", "--tail", "4", "-f", f"{name}:train.log")
+    pipe = subprocess.PIPE
+    with command(people, owner, *words, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.stdout.readline() == "two\n"
+            with log.open("a") as more:
+                more.write("three\n")
+            assert process.stdout.readline() == "three\n"
+            log.write_text("new\n")
+            assert process.stdout.readline() == "new\n"
+            assert "shorter" in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+    run("cat", "-f", f"{name}:absent", status=6)
+    run("cat", "-f", f"{name}:train.log", f"{name}:train.log", status=2)
+    run("cat", "-f", "--range", "0-1", f"{name}:train.log", status=2)
+
+
+def test_a_followed_log_that_is_removed_ends_it(people: People, owner: Person, run: Run) -> None:
+    vfolder = people.vfolder(owner, log="begin\n")
+    pipe = subprocess.PIPE
+    words = ("cat", "-f", f"{vfolder.id}:log")
+    with command(people, owner, *words, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "begin\n"
+            (people.path(vfolder) / "log").unlink()
+            assert process.wait(60) == 6
+        finally:
+            process.kill()
