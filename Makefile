@@ -11,11 +11,11 @@ PROCESSES ?= 8
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup run demo console check format test thorough mutants parts bench lock clean
+.PHONY: help setup run demo console check format test thorough mutants screenshots parts bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(TOOLS)  ## create the virtual environment from the lock files, with the tools
 
@@ -63,6 +63,9 @@ thorough:  ## all tests, on every simulated system, and many more of what they r
 
 mutants: setup  ## plant bugs one at a time, the nearest tests must find each (ONLY="kinds …" COPIES=2)
 	@$(BIN)/python -m tests.mutants -n $(or $(COPIES),2) $(ONLY)
+
+screenshots: setup  ## take pictures of every page of the console for docs/images/console (by `make parts`)
+	@$(BIN)/python -m tests.api.people.console.screenshots
 
 parts:  ## install the system packages that some tests and benchmarks use (Debian, root)
 	@deploy/parts.sh

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Request, expect
 
 from core.names import VFolderId
 from tests.api.people.conftest import grant_to
-from tests.api.people.console.conftest import Console
+from tests.api.people.console.conftest import PHONE, Console
 from tests.support.node import wait_for
 
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
@@ -191,6 +191,7 @@ def test_a_directory_is_uploaded_and_asks_about_names_that_are_taken(
     for answer, name in (("Skip", ""), ("Keep both", "taken (2).txt"), ("Replace", "taken.txt")):
         send(page, "files", tmp_path / "taken.txt")
         tray = page.get_by_role("region", name="Uploads")
+        expect(page.get_by_role("banner").get_by_text("1 upload needs you")).to_be_visible()
         tray.get_by_role("button", name=answer, exact=True).click()
         expect(tray.get_by_text("uploaded.").first).to_be_visible()
         page.get_by_role("button", name="Clear").click()
@@ -239,10 +240,15 @@ def test_an_upload_goes_on_after_a_reload(console: Console, tmp_path: Path) -> N
 
 
 def test_a_path_can_be_typed_and_everything_fits_a_phone(console: Console) -> None:
-    folder = console.folder()
+    folder = console.folder(**{"a.txt": "a"})
     root = console.people.path(folder)
     (root / "one/two three/four").mkdir(parents=True)
+    console.people.group(admins=(console.owner,))
     page = opened(console, folder, phone=True)
+    for button in (page.locator("[data-menu] button").first, console.link(page, "Usage")):
+        box = button.bounding_box()
+        assert box
+        assert box["x"] + box["width"] <= PHONE["width"]
     page.get_by_role("button", name="Type a path").click()
     page.get_by_label("Path", exact=True).fill("one/two three/four")
     page.keyboard.press("Enter")

@@ -53,7 +53,7 @@ STATES: dict[str, tuple[Callable[[Route], None], str]] = {
 
 
 def of_states(pages: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Each page in each state; in a usual run each state with one page, chosen by the run's seed."""
+    """Each page in each state; in a usual run each state with one page, by the seed of the run."""
     count = times(usual=len(STATES), thorough=len(pages) * len(STATES))
     if count > len(STATES):
         return [(page, state) for page in pages for state in STATES]

@@ -106,11 +106,12 @@ function Question({ item }: { item: Item }) {
 }
 
 function TrayButton() {
-  const { left, all } = counts.value;
+  const { left, all, failed, clash } = counts.value;
   if (!all) return null;
+  const waiting = failed + clash;
   return (
     <Button kind="quiet" icon="upload" onClick={() => (open.value = !open.value)} aria-expanded={open.value}>
-      {left ? t("top.uploads", { n: left }) : t("top.uploads.done")}
+      {left ? t("top.uploads", { n: left }) : waiting ? t("top.uploads.waiting", { n: waiting }) : t("top.uploads.done")}
     </Button>
   );
 }

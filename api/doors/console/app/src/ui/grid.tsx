@@ -162,7 +162,7 @@ export function Grid<Row>(props: GridProps<Row>) {
     showMenu(t("actions.of", { name: props.text(row) }), props.menu!(row), at ?? button ?? box.current!);
   };
 
-  const tracks = [selection ? "36px" : "", ...shownColumns.map((one) => one.width), props.menu ? "40px" : ""].filter(Boolean).join(" ");
+  const tracks = [selection ? "36px" : "", ...shownColumns.map((one) => one.width), props.menu ? "calc(var(--target) + 8px)" : ""].filter(Boolean).join(" ");
   const columnCount = shownColumns.length + (selection ? 1 : 0) + (props.menu ? 1 : 0);
   const total = props.total === undefined ? rows.length : props.total;
   const head = narrow ? 0 : 1;
@@ -284,7 +284,7 @@ function GridRow<Row>(props: RowProps<Row>) {
         </div>
       ))}
       {props.hasMenu && (
-        <div role="gridcell">
+        <div role="gridcell" class="acts-cell">
           <span data-menu>
             <IconButton icon="more" label={t("actions.of", { name: props.text })} tabIndex={-1} aria-haspopup="menu" onClick={() => props.onMenu()} />
           </span>

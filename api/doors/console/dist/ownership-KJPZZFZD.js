@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-H6VCWIPJ.js";import"./chunk-DP42TCWG.js";import"./chunk-ZUDN6FMA.js";import"./chunk-LGYOFTE7.js";import"./chunk-EGYB7DY4.js";import"./chunk-2ZP4Q5K2.js";import"./chunk-O4TFGPGY.js";import"./chunk-W7UJU65G.js";import"./chunk-OBVHQCLU.js";import"./chunk-OQV6HUGK.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
