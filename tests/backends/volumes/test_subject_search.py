@@ -1,4 +1,4 @@
-"""Search of users and groups: near ones by a part of the name, others by the whole of it alone."""
+"""Search of users and groups: the whole name first; near ones by a part of it, others never."""
 
 from uuid import UUID
 
@@ -27,7 +27,7 @@ CASES = [
     ("", [NEAR, HANNE, TOKENS]),
     ("ann", [NEAR, HANNE]),
     ("HANN", [HANNE]),
-    ("anna", [NEAR, ANNA, FAR]),
+    ("anna", [ANNA, FAR, NEAR]),
     ("Joh", []),
     (" johanna ", [JOHANNA]),
     (str(JOHANNA), [JOHANNA]),
@@ -48,4 +48,5 @@ def test_who_is_found(text: str, found: list[UUID]) -> None:
 
 
 def test_no_more_than_the_limit() -> None:
+    assert [one.id for one in found_subjects(view_of(RECORDS), CALLER, "anna", 2)] == [ANNA, FAR]
     assert len(found_subjects(view_of(RECORDS), CALLER, "", 2)) == 2

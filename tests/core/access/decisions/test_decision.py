@@ -91,6 +91,7 @@ ON_TWO = {
     "jobs.transfer-over": ((RO, "files:read jobs"), (RWD, "files:write jobs")),
     "jobs.transfer-mirror": ((RO, "files:read jobs"), (RWD, "files:write files:delete jobs")),
     "jobs.move": ((RWD, "files:read files:delete jobs"), (RW, "files:write jobs")),
+    "jobs.move-over": ((RWD, "files:read files:delete jobs"), (RWD, "files:write jobs")),
     "jobs.extract": ((RO, "files:read jobs"), (RW, "files:write jobs")),
 }
 OPERATORS = {
