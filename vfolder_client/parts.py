@@ -131,6 +131,15 @@ class Snapshots(_Part):
         """Delete one, by a job."""
         return self._job("DELETE", f"/snapshots/{name}")
 
+    def restore_over(self, name: str, *, keep_seconds: float | None = None) -> Job:
+        """Put one in the place of the vfolder itself, by a job; the owner may.
+
+        What was there goes to the trash, for seven days or `keep_seconds`; `trash.restore(job.id)`
+        brings back each entry whose name is free.
+        """
+        body = {"over": True, "keep_seconds": keep_seconds}
+        return self._job("POST", f"/snapshots/{name}/restore", body)
+
     def restore(self, name: str, *, new_name: str | None = None, owner: str | None = None) -> Job:
         """Restore one to a new vfolder, by a job; `request["target"]` of the job has its id."""
         return self._job("POST", f"/snapshots/{name}/restore", {"name": new_name, "owner": owner})

@@ -59,7 +59,7 @@ from workers.verbs import (
     TrashEntries,
     across,
     objects,
-    snapshots,
+    restore_over,
 )
 from workers.verbs.imports import Describe, Import
 from workers.verbs.transfer import Assist, Transfer
@@ -116,7 +116,7 @@ VERBS: dict[str, Callable[[Context, Any], Verb]] = {
     "purge": Purge,
     "rescan": Rescan,
     "adopt": objects.refused(Adopt),
-    "snapshot": snapshots.verb,
+    "snapshot": restore_over.verb,
     "import": Import,
     "describe": Describe,
 }

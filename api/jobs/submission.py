@@ -239,7 +239,14 @@ class Jobs:
             raise Unsupported(f"Volume {request.volume} has no snapshots.")
         if request.action == "create":
             self._must_exist(request.volume, request.vfolder)
-        if request.action == "restore" and self._exists(request.volume, request.restored_vfolder):
+        if request.over:
+            self._must_exist(request.volume, request.vfolder)
+            if self._access.on_volume(request.volume, snapshots.stay_with_directory):
+                raise Unsupported(
+                    f"Volume {request.volume} keeps snapshots in the directory of the vfolder. "
+                    "Restore to a new one."
+                )
+        elif request.action == "restore" and self._exists(request.volume, request.restored_vfolder):
             raise VFolderExists(f"The vfolder {request.restored_vfolder} already exists.")
 
     def _must_be_kept(self, request: DeleteFilesRequest) -> None:

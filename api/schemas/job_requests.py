@@ -328,10 +328,14 @@ class SnapshotBody(JobBody):
         allow_none=True,
         validate=validate.Range(0, requests.KEEP_MAX_SECONDS, min_inclusive=False),
         metadata={
-            "description": "For `create`: how long to keep it. When absent, until it is deleted."
+            "description": "For `create`: how long to keep it. When absent, until it is deleted. "
+            "With `over`: how long to keep what was there; seven days when absent."
         },
     )
     target = VFolderField("target", optional=True)
+    over = _flag(
+        "For `restore`: take the place of the vfolder itself, whose entries go to the trash."
+    )
 
 
 VERB_BODIES: dict[str, type[JobBody]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from api.schemas.fields import PathField, SubjectWord, Text
+from api.schemas.fields import PathField, SubjectWord, Text, Truth
 from api.schemas.job_requests import TransferTerms, plain_request
 from api.schemas.people import PersonBody
 from backends.retention import NAME_MAX as SNAPSHOT_NAME_MAX
@@ -123,16 +123,28 @@ class SnapshotOrderBody(PersonBody):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRestoreOrder:
-    """A request to restore a snapshot to a new vfolder of the same volume."""
+    """A request to restore a snapshot, to a new vfolder of the same volume or over this one."""
 
     name: str | None
     owner: str | None
+    over: bool
+    keep_seconds: float | None
 
 
 class SnapshotRestoreBody(NewPlaceBody):
-    """A request to restore a snapshot to a new vfolder of the same volume."""
+    """A request to restore a snapshot, to a new vfolder of the same volume or over this one."""
 
     makes = SnapshotRestoreOrder
+    over = Truth(
+        load_default=False,
+        metadata={"description": "In place of this vfolder, whose entries go to the trash."},
+    )
+    keep_seconds = fields.Float(
+        load_default=None,
+        allow_none=True,
+        validate=validate.Range(0, requests.KEEP_MAX_SECONDS, min_inclusive=False),
+        metadata={"description": "With `over`: how long they are kept; seven days when absent."},
+    )
 
 
 class SnapshotRow(ma.Schema):

@@ -202,6 +202,21 @@ def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -
         _rename_without_condition(source, source_fd, target, target_fd)
 
 
+def exchange(one: str, one_fd: int, other: str, other_fd: int) -> bool:
+    """Exchange two entries by one change; return False where the file system cannot.
+
+    Raises:
+        OSError: ENOENT when one of them does not exist.
+    """
+    try:
+        linux.rename_exchange(one, one_fd, other, other_fd)
+    except OSError as error:
+        if error.errno not in _NO_CONDITION:
+            raise
+        return False
+    return True
+
+
 def _rename_without_condition(source: str, source_fd: int, target: str, target_fd: int) -> None:
     kind = os.stat(source, dir_fd=source_fd, follow_symlinks=False).st_mode
     names = {"src_dir_fd": source_fd, "dst_dir_fd": target_fd}

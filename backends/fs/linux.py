@@ -34,7 +34,7 @@ _SYS_QUOTACTL_FD = 443
 #: This one differs; other machines do without an idle I/O class.
 _SYS_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 
-_RENAME_NOREPLACE = 1
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _SYNC_FILE_RANGE_WRITE = 2
 _FALLOC_KEEP_SIZE = 1
 _CLONE_FS = 0x200
@@ -133,6 +133,17 @@ def rename_noreplace(source: str, source_fd: int, target: str, target_fd: int) -
             source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_NOREPLACE
         )
     )
+
+
+def rename_exchange(one: str, one_fd: int, other: str, other_fd: int) -> None:
+    """Exchange two entries by one change (renameat2(2), RENAME_EXCHANGE).
+
+    Raises:
+        OSError: ENOENT when one is missing; EINVAL, ENOSYS or EOPNOTSUPP where the file system has
+            no such rename.
+    """
+    names = os.fsencode(one), os.fsencode(other)
+    _checked(_libc.renameat2(one_fd, names[0], other_fd, names[1], _RENAME_EXCHANGE))
 
 
 def begin_writeback(fd: int, start: int, size: int) -> None:

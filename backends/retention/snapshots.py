@@ -10,6 +10,7 @@ import os
 import re
 from contextlib import suppress
 from pathlib import PurePosixPath
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from msgspec import Struct
@@ -43,6 +44,17 @@ class SnapshotExists(Conflict):
     title = "The snapshot exists"
 
 
+@runtime_checkable
+class SnapshotsInDirectory(Protocol):
+    """A storage system that keeps the snapshots of a vfolder in the vfolder's own directory.
+
+    Another directory in its place has none of them.
+    """
+
+    def snapshots_stay_with_directory(self) -> bool:
+        """Return True."""
+
+
 def check_name(name: str) -> None:
     """Refuse a name that no snapshot may have.
 
@@ -71,6 +83,11 @@ class KeptSnapshot(Struct, frozen=True):
 def supported(backend: Backend) -> bool:
     """Return whether the volume keeps snapshots; asks the storage system."""
     return backend.skill(HasSnapshots) is not None and "snapshot" not in backend.lacking()
+
+
+def stay_with_directory(backend: Backend) -> bool:
+    """Return whether snapshots are lost when another directory takes the vfolder's place."""
+    return backend.skill(SnapshotsInDirectory) is not None
 
 
 def keep(root: int, vfolder: VFolderId, name: str, keep_seconds: float) -> float:

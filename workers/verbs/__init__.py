@@ -1,6 +1,6 @@
 """The verbs, one file each. They know the run of their job, and never Celery."""
 
-from workers.verbs import objects, snapshots
+from workers.verbs import objects, restore_over
 from workers.verbs.adopt import Adopt
 from workers.verbs.clone import Clone
 from workers.verbs.delete import Delete, DeleteFiles
@@ -29,5 +29,5 @@ __all__ = [
     "TrashEntries",
     "across",
     "objects",
-    "snapshots",
+    "restore_over",
 ]

@@ -1,8 +1,7 @@
 """The verb `snapshot`: a vfolder at one moment, kept by the storage system.
 
 A restore clones the snapshot into a vfolder that does not exist yet: staged, verified, published
-with one rename. It never overwrites the current vfolder. A caller that wants the snapshot under
-the same id deletes the vfolder first; the delete can keep it in the trash.
+with one rename. `restore_over` puts it in the place of the vfolder itself.
 """
 
 from abc import ABC, abstractmethod
@@ -29,11 +28,16 @@ def verb(context: Context, request: SnapshotRequest) -> "SnapshotOperation | Res
         Unsupported: the volume keeps no snapshots.
         InvalidName: the request's name is not allowed for a snapshot.
     """
+    check(context, request)
+    return _OPERATIONS[request.action](context, request)
+
+
+def check(context: Context, request: SnapshotRequest) -> None:
+    """Refuse what the volume cannot do; see `verb`."""
     if not snapshots.supported(context.backend(request.volume)):
         raise _unsupported(request.volume)
     if request.name is not None:
         check_name(request.name)
-    return _OPERATIONS[request.action](context, request)
 
 
 def _snapshots_of(context: Context, volume: str) -> HasSnapshots:

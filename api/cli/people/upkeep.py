@@ -35,7 +35,11 @@ def undo(client: "Client", *, job_id: str, top: RemoteName | None, output: Outpu
     found = _folder_of_job(client, job)
     if job.verb == "delete":
         show_end(found.restore(job.id), output)
-    elif job.verb == "delete-files" or job.document["request"].get("remove_source"):
+    elif (
+        job.verb == "delete-files"
+        or job.document["request"].get("over")
+        or job.document["request"].get("remove_source")
+    ):
         show_end(found.trash.restore(job.id), output)
     else:
         hint = "`vfolder jobs list --verb delete-files` shows those that removed entries"
@@ -141,13 +145,27 @@ def create(
 @snapshot.command()
 @VFOLDER
 @click.argument("name", metavar="SNAPSHOT")
-@click.argument("new_name", metavar="NEW")
+@click.argument("new_name", metavar="[NEW]", required=False)
+@click.option(
+    "--over", is_flag=True, help="In place of the vfolder, whose entries go to the trash."
+)
 @client_options
 def restore(
-    client: "Client", *, vfolder: RemoteName, name: str, new_name: str, output: Output
+    client: "Client",
+    *,
+    vfolder: RemoteName,
+    name: str,
+    new_name: str | None,
+    over: bool,
+    output: Output,
 ) -> None:
-    """Restore a snapshot to a NEW vfolder; the present one stays unchanged."""
-    show_end(folder_of(client, vfolder).snapshots.restore(name, new_name=new_name), output)
+    """Restore a snapshot to a NEW vfolder; the present one stays unchanged, unless with --over."""
+    if over == bool(new_name):
+        hint = "write the name of a new vfolder, or --over for the present one"
+        raise ApiRefused("A restore has one target.", hint, USAGE)
+    snapshots = folder_of(client, vfolder).snapshots
+    job = snapshots.restore_over(name) if over else snapshots.restore(name, new_name=new_name)
+    show_end(job, output)
 
 
 @snapshot.command()

@@ -12,6 +12,7 @@ from api.doors.people.copies import ACCEPTED, SUBMITTED, submitted
 from api.doors.people.documents import entry_document
 from api.doors.people.entries import PAGE_DEFAULT, PAGE_MAX, limit_of, path_of, query
 from api.http import answer
+from api.jobs import pointer
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -174,11 +175,22 @@ def delete_snapshot(asked: PersonRequest) -> Response:
 )
 @needs("snapshots.copy")
 def restore_snapshot(body: shapes.SnapshotRestoreOrder, asked: PersonRequest) -> Response:
-    """Restore a snapshot to a new vfolder of the same volume, by a job.
+    """Restore a snapshot to a new vfolder of the same volume, or over this one, by a job.
 
     `request.target` of the job has the id of the new vfolder. The present vfolder stays unchanged.
+    With `over` the snapshot takes the place of this vfolder, and its owner alone may; what was
+    there is in the trash of its entries, by the id of the job.
     """
     snapshot = _name(asked)
+    if body.over:
+        if body.name is not None or body.owner is not None:
+            raise pointer("over", "makes no new vfolder, so it takes no name and no owner")
+        more = {"name": snapshot, "over": True, "keep_seconds": body.keep_seconds}
+        request = _request(asked, "restore", **more)
+        asked.decide_job(request)
+        return submitted(asked, request)
+    if body.keep_seconds is not None:
+        raise pointer("keep_seconds", "is for `over`")
     name = records.checked_name(body.name) if body.name is not None else None
     owner = places.owner_of(asked, body.owner)
     scope = places.scope_of(owner)

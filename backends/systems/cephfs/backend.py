@@ -152,6 +152,10 @@ class CephFsBackend(NativeQuotaBackend):
             entries = int(os.getxattr(top, _ENTRIES)) - 1  # `rentries` counts the directory itself
             return TreeUsage(file_count=entries, used_bytes=int(os.getxattr(top, _BYTES)))
 
+    def snapshots_stay_with_directory(self) -> bool:
+        """See `SnapshotsInDirectory`."""
+        return True
+
     def create_snapshot(self, vfolder: VFolderId, name: str) -> Snapshot:
         """See `HasSnapshots.create_snapshot`."""
         check_name(name)

@@ -113,10 +113,14 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
 
     action: Literal["create", "list", "delete", "restore"]
     name: str | None = None
-    #: How long a new snapshot is kept (seconds); None keeps it until a request deletes it.
+    #: How long a new snapshot is kept (seconds); None keeps it until a request deletes it. With
+    #: `over`: what was there; None is seven days.
     keep_seconds: float | None = None
     #: The vfolder that a restore creates; None is the vfolder itself, which must not exist then.
     target: str | None = None
+    #: Whether a restore takes the place of the vfolder, which exists and goes to the trash, for
+    #: `keep_seconds`.
+    over: bool = False
 
     @property
     def lane(self) -> Lane:
@@ -142,12 +146,13 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
 
     def needs(self) -> list[str]:
         """Return the vfolder for a new snapshot; older snapshots may be kept longer than it."""
-        return [lock_key(self.volume, self.vfolder)] if self.action == "create" else []
+        needed = self.action == "create" or self.over
+        return [lock_key(self.volume, self.vfolder)] if needed else []
 
     def makes(self) -> list[str]:
         """Return what a restore creates."""
         made = lock_key(self.volume, self.restored_vfolder)
-        return [made] if self.action == "restore" else []
+        return [made] if self.action == "restore" and not self.over else []
 
     def natural_key(self) -> str:
         """Return action and snapshot: one job at a time for each. Any number of lists may run."""
@@ -165,8 +170,11 @@ class SnapshotRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="snap
         super().validate()
         if (self.name is None) != (self.action == "list"):
             raise invalid_field("name", "names the snapshot, for every action but `list`")
-        if self.keep_seconds is not None and (self.action != "create" or self.keep_seconds <= 0):
-            raise invalid_field("keep_seconds", "is for `create`, and above zero")
+        if self.over and (self.action != "restore" or self.target is not None):
+            raise invalid_field("over", "is for `restore`, without a target")
+        keeps = self.over or self.action == "create"
+        if self.keep_seconds is not None and not (keeps and self.keep_seconds > 0):
+            raise invalid_field("keep_seconds", "is for `create` and `over`, and above zero")
         if self.target is not None and self.action != "restore":
             raise invalid_field("target", "is for `restore`")
         if self.action == "restore" and VFolderId.parse(self.restored_vfolder).scope is None:

@@ -74,6 +74,44 @@ def names(site: Site, vfid: str) -> list[str]:
     return [one["name"] for one in listed["result"]["snapshots"]]
 
 
+def test_a_snapshot_in_place_of_its_vfolder(kept: Site) -> None:
+    vfid = folder(kept)
+    top = path(kept, vfid)
+    (top / "sub").mkdir()
+    (top / "sub/a").write_text("before")
+    was = snapshot(top)
+    assert act(kept, vfid, "create", name="first")["state"] == "succeeded"
+    (top / "sub/a").write_text("after")
+    (top / "late").write_text("late")
+    later = snapshot(top)
+    request = {"volume": VOLUME, "vfolder": vfid, "action": "restore", "name": "first"}
+    refused = kept.submit("snapshot", **request)
+    assert refused.status_code == 409, "it asks for a word of its own"
+    other = f"{vfid.partition('/')[0]}/{uuid4().hex}"
+    for wrong in ({"target": other}, {"action": "create"}, {"keep_seconds": 0}):
+        answer = kept.submit("snapshot", **{**request, "over": True, **wrong})
+        assert answer.status_code == 400, answer.text
+    assert snapshot(top) == later
+    done = act(kept, vfid, "restore", name="first", over=True)
+    assert done["state"] == "succeeded", done
+    assert snapshot(top) == was
+    assert names(kept, vfid) == ["first"]
+    trash = done["result"]["trash"]
+    assert (trash["id"], trash["restorable"]) == (done["id"], True)
+    # It is taken back: what the restore brought goes, and what was there returns.
+    gone = kept.begun("delete-files", volume=VOLUME, vfolder=vfid, paths=["sub"], recursive=True)
+    assert kept.ended(gone)["state"] == "succeeded"
+    more = {"volume": VOLUME, "vfolder": vfid, "trash": done["id"], "entries": True}
+    back = kept.ended(kept.begun("restore", **more))
+    assert back["state"] == "succeeded", back
+    assert snapshot(top) == later
+    again = act(kept, vfid, "restore", name="absent", over=True)
+    assert again["state"] == "failed"
+    assert snapshot(top) == later
+    absent = kept.submit("snapshot", **{**request, "vfolder": other, "over": True})
+    assert absent.status_code == 404
+
+
 def test_kept_brought_back_and_let_go(kept: Site) -> None:
     vfid = folder(kept)
     (path(kept, vfid) / "sub").mkdir()

@@ -81,3 +81,29 @@ def test_from_a_snapshot_to_a_new_vfolder(kept: People) -> None:
     assert kept.call(guest, "DELETE", f"{base}/snapshots/s").status_code == 403
     assert done(kept, owner, "DELETE", f"{base}/snapshots/s") == "succeeded"
     assert kept.call(owner, "GET", f"{base}/snapshots").json()["snapshots"] == []
+
+
+def test_a_snapshot_over_the_vfolder_is_for_its_owner(kept: People) -> None:
+    owner, guest = kept.person(), kept.person()
+    made = kept.call(owner, "POST", "/v1/vfolders", {"name": "again", "volume": VOLUME}).json()
+    base = f"/v1/vfolders/{made['id']}"
+    to_guest = {"to": guest.word, "permission": "rwd"}
+    assert kept.call(owner, "POST", f"{base}/grants", to_guest).ok
+    assert kept.call(owner, "POST", f"{base}/directories", {"paths": ["old"]}).status_code == 201
+    assert done(kept, owner, "POST", f"{base}/snapshots", {"name": "s"}) == "succeeded"
+    assert kept.call(owner, "PATCH", f"{base}/entry?path=old", {"to": "new"}).status_code == 204
+    wait_for(lambda: kept.call(guest, "GET", base).status_code == 200)
+    path, over = f"{base}/snapshots/s/restore", {"over": True}
+    assert kept.call(guest, "POST", path, over).status_code == 403
+    assert kept.call(kept.person(), "POST", path, over).status_code == 404
+    for wrong in ({"name": "x"}, {"owner": owner.word}, {"keep_seconds": 0}, {"over": 1}):
+        assert kept.call(owner, "POST", path, {**over, **wrong}).status_code == 400, wrong
+    assert kept.call(owner, "POST", path, {"keep_seconds": 5}).status_code == 400
+    assert done(kept, owner, "POST", path, {**over, "keep_seconds": 3600}) == "succeeded"
+    rows = kept.call(guest, "GET", f"{base}/entries").json()["entries"]
+    assert [row["name"] for row in rows] == ["old"], "its grants stay"
+    (kept_there,) = kept.call(owner, "GET", f"{base}/trash").json()["trash"]
+    assert kept_there["paths"] == ["new"]
+    assert done(kept, guest, "POST", f"{base}/trash/{kept_there['id']}/restore") == "succeeded"
+    rows = kept.call(guest, "GET", f"{base}/entries").json()["entries"]
+    assert [row["name"] for row in rows] == ["new", "old"]

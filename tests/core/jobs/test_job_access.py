@@ -79,6 +79,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, str], str]] = [
             ("list", {}, "snapshots.read"),
             ("delete", {"name": "s"}, "snapshots.manage"),
             ("restore", {"name": "s"}, "snapshots.manage"),
+            ("restore", {"name": "s", "over": True}, "snapshots.manage"),
         )
     ),
     (
