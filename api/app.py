@@ -62,6 +62,7 @@ def internal_door(settings: Settings | None = None) -> Flask:
 
 
 def _begin(door: str, settings: Settings | None) -> Settings:
+    logs.configure(door)
     settings = settings or load()
-    logs.configure(door, settings.log_level)
+    logs.set_level(settings.log_level)
     return settings

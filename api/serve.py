@@ -18,11 +18,12 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in DOORS:  # noqa: PLR2004 - the program and its argument
         sys.exit(_USAGE)
     door = sys.argv[1]
+    logs.configure(door)
     try:
         settings = load()
     except ConfigurationError as error:
         end_unstarted(error)
-    logs.configure(door, settings.log_level)
+    logs.set_level(settings.log_level)
     native.report()
     # Set the variable before the first import of prometheus_client, which reads it once.
     try:

@@ -1,8 +1,9 @@
 """The output of the supervisor: people read it on a terminal, programs read JSON elsewhere.
 
 The processes write lines of JSON. On a terminal each becomes one coloured line with one time and
-one name. Elsewhere each line is one JSON object with `timestamp`, `component`, `level` and `event`.
-A process that writes plain text, as the store does, has its text under `event`.
+one name, and no fact that is null. Elsewhere each line is one JSON object with `timestamp`,
+`component`, `level` and `event`. A process that writes plain text, as the store does,
+has its text under `event`.
 """
 
 import os
@@ -96,7 +97,11 @@ def _event_of(name: str, text: str | bytes) -> dict[str, Any]:
 
 def _words(event: dict[str, Any]) -> str:
     """Return `job ended  state=succeeded` in the style of its level, and a traceback below it."""
-    facts = {key: value for key, value in event.items() if key not in (_TIME, _NAME)}
+    facts = {
+        key: value
+        for key, value in event.items()
+        if key not in (_TIME, _NAME) and value is not None
+    }
     style = _STYLES.get(str(facts.pop(_LEVEL)), {})
     said = click.style(printable(str(facts.pop("event"))), **style)
     trace = str(facts.pop("exception", "")).splitlines()
@@ -116,7 +121,7 @@ def _local_time(at: object) -> datetime:
 def _fact(value: object) -> str:
     """Return a fact as words: no syntax of a programming language."""
     match value:
-        case None:
+        case None:  # within a list
             return "unknown"
         case bool():
             return "yes" if value else "no"

@@ -1,9 +1,11 @@
 """Logs: one event per line, «noun verb» in past tense, facts as fields, never a secret.
 
-Every process calls `configure` once. Lines are JSON on stderr, or coloured text on a terminal. The
-facts of `bind` (request id, job id) are in every line of that request or job, also in lines of
-libraries that log through the standard library. Our own lines do not pass the standard library: a
-line costs about twenty microseconds, so that every request can have one.
+Lines are JSON on stderr, or coloured text on a terminal, where a fact that is null is left out.
+Every process of the service calls `configure` first. Without it, as in a command, the lines are the
+same and name the component `command`. The facts of `bind` (request id, job id) are in every line of
+that request or job, also in lines of libraries that log through the standard library. Our own lines
+do not pass the standard library: a line costs about twenty microseconds, so that every request can
+have one.
 """
 
 import logging
@@ -51,21 +53,8 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
     """Send the logs of this process to stderr, each line with the name of the component."""
     number = LEVELS[level.upper()]
     _set(number)
-    shared: list[Processor] = [
-        _with_facts,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _named(component),
-        _mask,
-    ]
-    terminal = sys.stderr.isatty()
-    _CHAIN[:] = [_at_level, *shared, *_renderers(terminal=terminal)]
-    structlog.configure(
-        processors=_CHAIN,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr) if terminal else _Line,
-        cache_logger_on_first_use=True,
-    )
+    terminal = _is_terminal()
+    shared = _configure_ours(component, terminal=terminal)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -78,6 +67,29 @@ def configure(component: str, level: str = DEFAULT_LEVEL) -> None:
         ),
     )
     logging.basicConfig(handlers=[handler], level=number, force=True)
+
+
+def _configure_ours(component: str, *, terminal: bool) -> list[Processor]:
+    """Set how our own lines are written; return what lines of libraries share with them."""
+    shared: list[Processor] = [
+        _with_facts,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _named(component),
+        _mask,
+    ]
+    _CHAIN[:] = [_at_level, *shared, *_renderers(terminal=terminal)]
+    structlog.configure(
+        processors=_CHAIN,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=_Line,
+        cache_logger_on_first_use=True,
+    )
+    return shared
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 def set_level(level: str) -> None:
@@ -140,8 +152,9 @@ class _Line:
     def __init__(self, *_: object) -> None:
         pass
 
-    def msg(self, line: bytes) -> None:
-        rest = memoryview(line + b"\n")
+    def msg(self, line: str | bytes) -> None:
+        data = line.encode("utf-8", "replace") if isinstance(line, str) else line
+        rest = memoryview(data + b"\n")
         while rest:
             rest = rest[os.write(_STDERR, rest) :]
 
@@ -152,8 +165,12 @@ def _renderers(*, terminal: bool) -> list[Processor]:
     if terminal:
         # Another formatter may show the values of variables, and those may be secrets.
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
+        return [_without_nulls, structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     return [structlog.processors.format_exc_info, _to_json]
+
+
+def _without_nulls(_logger: object, _method: str, event: EventDict) -> EventDict:
+    return {key: value for key, value in event.items() if value is not None}
 
 
 def _to_json(_logger: object, _method: str, event: MutableMapping[str, Any]) -> bytes:
@@ -194,3 +211,7 @@ def _mask(_logger: object, _method: str, event: EventDict) -> EventDict:
         elif len(_public_keys) < _KEYS_KNOWN:
             _public_keys.add(key)
     return event
+
+
+# A command has no configuration of its own, and settings log before a process knows its level.
+_configure_ours("command", terminal=_is_terminal())

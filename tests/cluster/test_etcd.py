@@ -1,5 +1,7 @@
 """A real etcd: its settings of Redis are used, and it may be absent."""
 
+import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,8 +14,9 @@ from etcd3gw.client import Etcd3Client
 
 from core.errors import ConfigurationError, Unavailable
 from core.process import end_with_parent
-from core.settings import Etcd, Settings, load
+from core.settings import CONFIG_VARIABLE, Etcd, Settings, load
 from core.settings.reference import EtcdTable
+from tests.support import preloaded
 from tests.support.node import wait_for
 from tests.support.ports import free_port
 
@@ -109,3 +112,12 @@ def test_without_an_answer_the_file_stands_alone_unless_etcd_is_required(tmp_pat
         settings_of(tmp_path, port, "[vfolder.etcd]\nrequired = true")
     with pytest.raises(Unavailable):
         Etcd(EtcdTable(addr=f"127.0.0.1:{port}"), "n").ask()
+
+
+def test_the_output_of_a_command_is_its_result_alone(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, free_port())
+    environment = os.environ | {CONFIG_VARIABLE: settings.origin}
+    get = ["api.cli", "config", "get", "storage-proxy.node-id"]
+    done = preloaded.run(get, environment, 120)
+    assert (done.returncode, done.stdout) == (0, "i-node 1\n")
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["etcd not read"]

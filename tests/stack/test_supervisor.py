@@ -268,6 +268,6 @@ def test_a_terminal_gets_one_coloured_line_for_people(node: Node) -> None:
     plain = made.text
     assert plain != made.seen.decode().replace("\r\n", "\n")
     line = next(line for line in plain.splitlines() if "job ended" in line)
-    assert re.fullmatch(r"\d\d:\d\d:\d\d talker +\| job ended  lost=unknown  ok=yes", line)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d talker +\| job ended  ok=yes", line)
     assert line.count("talker") == 1
     assert '{"' not in plain

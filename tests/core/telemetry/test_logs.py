@@ -40,6 +40,13 @@ except ValueError:
 """
 
 
+COMMAND = """
+from core.telemetry import logger
+logger("one").warning("etcd not read", reason=None, lost=0)
+print("value")
+"""
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     """Every line is one JSON object."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
@@ -109,3 +116,23 @@ def test_a_traceback_on_a_terminal_shows_no_values() -> None:
     assert "job failed" in shown.text
     assert "ValueError: no place" in shown.text
     assert "swordfish" not in shown.text
+
+
+def test_a_command_logs_to_standard_error_in_the_format_of_all() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", COMMAND], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout == "value\n"
+    line = json.loads(ended.stderr)
+    assert (line["event"], line["component"]) == ("etcd not read", "command")
+    assert line["reason"] is None
+
+
+def test_a_terminal_shows_no_null() -> None:
+    with terminal() as shown:
+        command = [sys.executable, "-c", COMMAND]
+        subprocess.run(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=shown.descriptor, check=True
+        )
+    assert "lost=0" in shown.text
+    assert "reason" not in shown.text
