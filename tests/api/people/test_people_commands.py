@@ -279,6 +279,14 @@ def test_what_was_removed_comes_back(run: Run, name: str, tmp_path: Path) -> Non
     assert run("ls", f"{name}:").stdout == ""
 
 
+def test_a_snapshot_is_restored_to_one_place(run: Run, name: str) -> None:
+    for words in ((), ("new", "--over")):
+        refused = run("snapshot", "restore", name, "s", *words, status=2)
+        assert "one target" in refused.stderr
+    # This volume has no snapshots: the request itself is as the door takes it.
+    assert "no snapshots" in run("snapshot", "restore", name, "s", "--over", status=2).stderr
+
+
 def test_find(run: Run, name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
