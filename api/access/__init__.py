@@ -4,6 +4,7 @@ What needs `links` imports it by name: it loads libraries that most doors do not
 """
 
 from api.access.decisions import OPENINGS, AccessService
+from api.access.explaining import NO_VFOLDER, explanation, the_one
 from api.access.news import VFolderNews
 from api.access.records import (
     AmbiguousReference,
@@ -17,6 +18,7 @@ from api.access.revisions import check_unchanged, etag_of
 from api.access.streams import KeptDecision, open_answer
 
 __all__ = [
+    "NO_VFOLDER",
     "OPENINGS",
     "AccessService",
     "AmbiguousReference",
@@ -27,8 +29,10 @@ __all__ = [
     "VFolders",
     "check_unchanged",
     "etag_of",
+    "explanation",
     "links",
     "open_answer",
     "scopes_of",
+    "the_one",
     "words_of",
 ]

@@ -90,7 +90,8 @@ class VFolders:
 
     def __init__(self, settings: Settings, access: VolumeAccess, live: AccessRecords) -> None:
         self._access = access
-        self._index = AccessIndex(settings)
+        #: Which vfolders a user or group owns or shares.
+        self.index = AccessIndex(settings)
         #: Reads and changes records of live vfolders.
         self.live = live
 
@@ -126,7 +127,7 @@ class VFolders:
         """
         own = {str(scope) for scope in scopes_of(subject)}
         try:
-            entries = self._index.shared_with(words_of(subject))
+            entries = self.index.shared_with(words_of(subject))
         except redis.RedisError as error:
             _log.warning("index of access not read", reason=type(error).__name__)
             return
@@ -157,7 +158,7 @@ class VFolders:
     def are_complete(self, volumes: list[str]) -> bool:
         """Return whether the index of each volume was built."""
         try:
-            return all(self._index.is_complete(volume) for volume in volumes)
+            return all(self.index.is_complete(volume) for volume in volumes)
         except redis.RedisError:
             return False
 

@@ -20,7 +20,7 @@ from backends.retention import NAME_MAX, check_name
 from backends.tree import parse_rule
 from core.errors import InvalidName, InvalidParameters
 from core.jobs import PRIORITY_DEFAULT, PRIORITY_FIRST, PRIORITY_LAST, requests
-from core.jobs.requests import RULE_LENGTH_MAX, RULES_MAX
+from core.jobs.requests import REPAIRABLE, RULE_LENGTH_MAX, RULES_MAX
 from core.names import QuotaScope, VFolderId, VFolderPath
 
 #: Longest label (characters).
@@ -291,11 +291,24 @@ class PurgeBody(JobBody):
     entries = _flag(_ENTRIES)
 
 
+class RepairKinds(fields.List[str]):
+    """The kinds of deviations that a rescan repairs."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            fields.String(validate=validate.OneOf(REPAIRABLE)),
+            load_default=list,
+            validate=validate.Length(max=len(REPAIRABLE)),
+            metadata={"description": "With `repair`: only these; all by default."},
+        )
+
+
 class RescanBody(JobBody):
     """Count what the quota scopes of a volume really hold, and report what is odd."""
 
     owner = ScopeField("owner", optional=True)
     repair = _flag("Repair what can be repaired; otherwise only report it.")
+    kinds = RepairKinds()
 
 
 class AdoptBody(JobBody):

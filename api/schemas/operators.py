@@ -7,7 +7,8 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from api.schemas.credentials import KeyDocument
-from api.schemas.fields import Note, Truth, encodable
+from api.schemas.fields import INTEGER_MAX, Note, Truth, encodable
+from api.schemas.job_requests import RepairKinds
 from api.schemas.people import PersonBody
 from core.jobs import PRIORITY_FIRST, PRIORITY_LAST
 from core.names import SCOPE_PATTERN
@@ -67,6 +68,28 @@ class UserDocument(ma.Schema):
     keys = fields.List(fields.Nested(KeyDocument), metadata={"description": "The newest first."})
 
 
+class KnownPerson(ma.Schema):
+    """A user or a group, as the indexes know it."""
+
+    kind = fields.String(validate=validate.OneOf(["user", "group"]))
+    id = fields.String()
+    name = fields.String(allow_none=True)
+    blocked = fields.Boolean()
+    keys = fields.Integer(metadata={"description": "Its keys, also ended ones."})
+    members = _count("Of a group that is kept here; else null.")
+    vfolders = _count("VFolders with a record that it owns or shares; null until `complete`.")
+
+
+class PeoplePage(ma.Schema):
+    """One page of the users and groups that are known here."""
+
+    people = fields.List(fields.Nested(KnownPerson))
+    complete = fields.Boolean(
+        metadata={"description": "False: the index of a volume is not built yet."}
+    )
+    next = fields.String(allow_none=True)
+
+
 class BrokenGlass(ma.Schema):
     """What an operator may on a vfolder, and until when."""
 
@@ -119,6 +142,7 @@ class RescanOrder:
 
     scope: str | None
     repair: bool
+    kinds: list[str]
     reason: str = ""
 
 
@@ -136,7 +160,35 @@ class RescanOrderBody(PersonBody):
         load_default=False,
         metadata={"description": "Repair what can be repaired; else it is only reported."},
     )
+    kinds = RepairKinds()
     reason = Note(load_default="")
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptOrder:
+    """A request to put all that a quota scope holds under a limit (bytes)."""
+
+    scope: str
+    limit_bytes: int
+    reason: str
+
+
+class AdoptOrderBody(PersonBody):
+    """A request to put all that a quota scope holds under a limit, also what others wrote."""
+
+    makes = AdoptOrder
+    scope = fields.String(
+        required=True,
+        validate=validate.Regexp(SCOPE_PATTERN),
+        metadata={"description": "The quota scope; it exists."},
+    )
+    limit_bytes = fields.Integer(
+        strict=True,
+        required=True,
+        validate=validate.Range(1, INTEGER_MAX),
+        metadata={"description": "Its limit, in bytes."},
+    )
+    reason = Why()
 
 
 #: The parts of a diagnostics bundle.
@@ -270,6 +322,29 @@ class VolumePage(ma.Schema):
 
 
 # -- Overview --------------------------------------------------------------------------------------
+class CheckDocument(ma.Schema):
+    """One check of an examination."""
+
+    check = fields.String()
+    status = fields.String(validate=validate.OneOf(["ok", "not available", "wrong"]))
+    text = fields.String()
+    change = fields.String(
+        allow_none=True, metadata={"description": "What to change, where something is wrong."}
+    )
+    seconds = fields.Float()
+    figures = fields.Dict(keys=fields.String(), values=fields.Raw())
+
+
+class Examination(ma.Schema):
+    """What `vfolder doctor` found on one node, without a change."""
+
+    volume = fields.String()
+    node = fields.String()
+    at = fields.String()
+    ok = fields.Boolean()
+    checks = fields.List(fields.Nested(CheckDocument))
+
+
 class AttentionDocument(ma.Schema):
     """One thing that needs an operator: what it is, why, and what to do."""
 

@@ -3,6 +3,8 @@
     vf:access:index:<volume>   hash: id of a vfolder -> JSON of an entry; no end
     vf:access:of:<word>        set of `<volume>:<id>`, for `user:<uuid>` and `group:<uuid>`, and for
                                links by `links.words_of`; no end
+    vf:access:words            sorted set, all of score 0: the words of users and groups that own or
+                               share a vfolder; no end
     vf:access:complete         set of the volumes whose index was built since the store began
 
 It is in database 0 of the `live` role. It makes lists and decides nothing: each vfolder of a list
@@ -23,12 +25,13 @@ from core.settings import Settings
 
 _INDEX = "vf:access:index:"
 _OF = "vf:access:of:"
+_WORDS = "vf:access:words"
 COMPLETE = "vf:access:complete"
 #: Entries of one read.
 _MANY = 1000
 
-#: KEYS: the hash. ARGV: id, entry (empty drops it), revision, member, prefix of sets. Revisions of
-#: an id in another scope of the volume tell nothing.
+#: KEYS: the hash, the words. ARGV: id, entry (empty drops it), revision, member, prefix of sets.
+#: Revisions of an id in another scope of the volume tell nothing.
 _PUT = """
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old then
@@ -37,12 +40,18 @@ if old then
     local own = string.match(cjson.decode(ARGV[2]).scope, '[^:]*$')
     if string.match(old.scope, '[^:]*$') == own then return 0 end
   end
-  for _, word in ipairs(old.words) do redis.call('SREM', ARGV[5] .. word, ARGV[4]) end
+  for _, word in ipairs(old.words) do
+    redis.call('SREM', ARGV[5] .. word, ARGV[4])
+    if redis.call('EXISTS', ARGV[5] .. word) == 0 then redis.call('ZREM', KEYS[2], word) end
+  end
 end
 if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 for _, word in ipairs(cjson.decode(ARGV[2]).words) do
   redis.call('SADD', ARGV[5] .. word, ARGV[4])
+  if string.match(word, '^user:') or string.match(word, '^group:') then
+    redis.call('ZADD', KEYS[2], 0, word)
+  end
 end
 return 1
 """
@@ -114,7 +123,7 @@ class AccessIndex:
     def _call(self, volume: str, vfolder: UUID, text: bytes, revision: int) -> int:
         member = f"{volume}:{vfolder.hex}"
         arguments: list[str | bytes | int] = [vfolder.hex, text, revision, member, _OF]
-        return cast("int", self._put(keys=[_INDEX + volume], args=arguments))
+        return cast("int", self._put(keys=[_INDEX + volume, _WORDS], args=arguments))
 
     def revision(self, volume: str, vfolder: UUID, scope: str = "") -> int:
         """Return the newest revision that the index knows of a vfolder; see `revisions`."""
@@ -161,6 +170,25 @@ class AccessIndex:
             volume, _, vfolder = member.decode().rpartition(":")
             places.setdefault(volume, []).append(vfolder)
         return [entry for volume, ids in places.items() for entry in self._entries(volume, ids)]
+
+    def holders(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Return users and groups that own or share a vfolder, those behind `after`, in order.
+
+        Each is `user:<uuid>` or `group:<uuid>` and begins with the prefix. Costs one round trip.
+        """
+        behind = f"({after}" if after >= prefix else f"[{prefix}"
+        found = self._redis.zrangebylex(_WORDS, behind, f"({prefix}\xff", start=0, num=limit)
+        return [word.decode() for word in cast("list[bytes]", found)]
+
+    def counts(self, words: Sequence[str]) -> list[int]:
+        """Return how many vfolders each of these users and groups owns or shares.
+
+        Costs one round trip.
+        """
+        with self._redis.pipeline(transaction=False) as pipe:
+            for word in words:
+                pipe.scard(_OF + word)
+            return cast("list[int]", pipe.execute())
 
     def _entries(self, volume: str, ids: list[str]) -> Iterator[IndexEntry]:
         for text in self._texts(volume, ids):

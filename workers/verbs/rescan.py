@@ -72,7 +72,7 @@ class Rescan:
 
     def _scope(self, name: str, manifest: Manifest) -> dict[str, Any]:
         self._run.check()
-        counting = ScopeCount(self._context, self._volume, name, repair=self._request.repair)
+        counting = ScopeCount(self._context, self._volume, name, self._request.repairs)
         try:
             facts = counting()
         except FileNotFoundError:  # deleted meanwhile
@@ -84,31 +84,37 @@ class Rescan:
         """Return the deviations of scopes that do not exist: their limits and their usage."""
         self._run.phase("look")
         existing = set(os.listdir(self._root))
+        found = {
+            Deviation.ORPHANED_LIMIT: self._limits_of_nobody(existing),
+            Deviation.ORPHANED_USAGE: self._figures_of_nobody(existing),
+        }
+        counts = {kind: count for kind, count in found.items() if count}
+        repaired = {kind: n for kind, n in counts.items() if self._request.repairs(kind)}
+        return {"found": _plain(counts), "repaired": _plain(repaired)}
+
+    def _limits_of_nobody(self, existing: set[str]) -> int:
         limits = [name for name in requested_limits.names(self._root) if name not in existing]
         for name in limits:
             self._context.note(name, f"{Deviation.ORPHANED_LIMIT}: no such scope exists")
-            if self._request.repair:
+            if self._request.repairs(Deviation.ORPHANED_LIMIT):
                 requested_limits.forget(self._root, scope_named(name))
+        return len(limits)
+
+    def _figures_of_nobody(self, existing: set[str]) -> int:
         soft = ledger_of(self._backend)
-        known = [] if soft is None else self._run.patiently(soft.ledger.scopes)
-        figures = [
-            name
-            for name in known
-            if soft is not None
-            and "/" not in name
-            and name not in existing
-            and soft.total(name) is None
-        ]
-        for name in known:
-            if soft is not None and "/" in name and not self._is_live(name):
-                soft.end(name)
-        for name in figures:
-            self._context.note(name, f"{Deviation.ORPHANED_USAGE}: no such scope exists")
-            if self._request.repair and soft is not None:
-                soft.end(name)
-        deviations = {Deviation.ORPHANED_LIMIT: len(limits), Deviation.ORPHANED_USAGE: len(figures)}
-        counts = {str(kind): count for kind, count in deviations.items() if count}
-        return {"found": counts, "repaired": counts if self._request.repair else {}}
+        if soft is None:
+            return 0
+        count = 0
+        for name in self._run.patiently(soft.ledger.scopes):
+            if "/" in name:
+                if not self._is_live(name):
+                    soft.end(name)
+            elif name not in existing and soft.total(name) is None:
+                count += 1
+                self._context.note(name, f"{Deviation.ORPHANED_USAGE}: no such scope exists")
+                if self._request.repairs(Deviation.ORPHANED_USAGE):
+                    soft.end(name)
+        return count
 
     def _is_live(self, account: str) -> bool:
         """Return whether the vfolder of an account is there."""
@@ -121,7 +127,7 @@ class Rescan:
         if self._context.settings.vfolder.access is None:
             return {}
         index = RecordIndex(self._context.settings, self._backend, self._context.note)
-        repair = self._request.repair
+        repair = self._request.repairs(Deviation.ORPHANED_RECORD)
         return self._run.patiently(lambda: index.rebuild(self._run.check, repair=repair))
 
     def _outcome(
@@ -159,7 +165,11 @@ class Rescan:
         seconds, micros = client.time()
         at = moment(seconds + micros / 1_000_000)
         name = f"{PREFIX}rescan:{self._request.volume}"
-        client.set(name, dumps(result | {"as_of": at}), ex=KEEP_SECONDS)
+        client.set(name, dumps(result | {"as_of": at, "job": self._run.job.id}), ex=KEEP_SECONDS)
+
+
+def _plain(counts: dict[Deviation, int]) -> dict[str, int]:
+    return {str(kind): count for kind, count in counts.items()}
 
 
 def _sum(counted: list[dict[str, Any]], name: str) -> dict[str, int]:

@@ -62,14 +62,20 @@ class VolumeToCount:
 class ScopeCount:
     """The count of one scope in one rescan."""
 
-    def __init__(self, context: Context, volume: VolumeToCount, name: str, *, repair: bool) -> None:
+    def __init__(
+        self,
+        context: Context,
+        volume: VolumeToCount,
+        name: str,
+        repairs: Callable[[Deviation], bool],
+    ) -> None:
         self._context = context
         self._run = context.run
         self._backend = volume.backend
         self._root = volume.root
         self._thresholds = volume.thresholds
         self._name = name
-        self._repair = repair
+        self._repairs = repairs
         self._found: Tally[str] = Tally()
         self._repaired: Tally[str] = Tally()
         self._complete = True
@@ -115,7 +121,7 @@ class ScopeCount:
             self._report(Deviation.UNKNOWN, str(path), "neither a vfolder nor ours; not touched")
         for path in inventory.empty:
             self._report(Deviation.EMPTY_PREFIX, str(path), "an empty prefix directory")
-            if self._repair:
+            if self._repairs(Deviation.EMPTY_PREFIX):
                 descriptors.prune(path, directory, len(path.parts))
                 self._repaired[Deviation.EMPTY_PREFIX] += 1
         return facts
@@ -180,7 +186,7 @@ class ScopeCount:
             if name in kept or len(name) != _DIGITS or descriptors.exists(path, directory):
                 continue
             self._report(Deviation.ORPHANED_METADATA, f"{area}/{name}", "its vfolder is gone")
-            if self._repair and self._complete:
+            if self._repairs(Deviation.ORPHANED_METADATA) and self._complete:
                 with descriptors.opened(area, directory) as metadata:
                     os.unlink(name, dir_fd=metadata)
                 self._repaired[Deviation.ORPHANED_METADATA] += 1
@@ -275,7 +281,7 @@ class ScopeCount:
         now = "none" if found is None else found
         why = f"a limit of {expected} {unit} was requested, {now} is set"
         self._report(Deviation.LIMIT_CHANGED, "", why)
-        if self._repair and self._complete:
+        if self._repairs(Deviation.LIMIT_CHANGED) and self._complete:
             restore()
             self._repaired[Deviation.LIMIT_CHANGED] += 1
 

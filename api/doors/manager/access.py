@@ -1,13 +1,21 @@
 """Routes of the manager about people's access; they exist only with `[vfolder.access]`."""
 
 from secrets import token_hex
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 from msgspec import structs
 
-from api.access import AmbiguousReference, RevisionChanged, check_unchanged, etag_of
+from api.access import (
+    NO_VFOLDER,
+    AmbiguousReference,
+    RevisionChanged,
+    check_unchanged,
+    etag_of,
+    explanation,
+    the_one,
+)
 from api.http import answer, no_content, this_request
 from api.routes import Resource, Route, RouteAnswer, current_door, parameters, people_parts
 from api.schemas import access as shapes
@@ -25,7 +33,6 @@ from core.access import (
     Subject,
     VFolderRecord,
     VFolderResource,
-    explained,
 )
 from core.errors import (
     AccessUnavailable,
@@ -41,7 +48,6 @@ blueprint = Resource("access", __name__, description="Who may do what, for the m
 
 #: Random bytes of the id of a grant.
 _ID_BYTES = 10
-_NO_VFOLDER = "There is no such vfolder."
 #: What a request for a mount may want.
 _WANTS = ("ro", "rw")
 
@@ -84,30 +90,11 @@ def check_access(body: shapes.CheckAccess) -> Response:
     if kind != "user":
         raise InvalidParameters("The subject of a decision is a user: user:<uuid>.")
     user = UUID(text)
-    known = _found(body.vfolder, user)
     caller = _caller(
         user, groups=body.groups, admin_of=body.admin_of, scopes=map(Scope, body.scopes)
     )
-    rule = ACTS[body.act]
-    here: dict[str, Any] = {
-        need.role: VFolderResource(record=known.record) for need in rule.needs[:1]
-    }
-    answered = _people().deciders.answered(caller, rule, here)
-    resource = cast("VFolderResource", answered[rule.needs[0].role])
-    decision, steps = explained(caller, rule, resource)
-    return answer(
-        {
-            "allowed": decision.allowed,
-            "permission": decision.permission.word,
-            "needed": decision.needed.word,
-            "via": decision.via,
-            "reason": decision.reason.value,
-            "hidden": decision.hidden,
-            "decider": decision.decider,
-            "expires_at": moment_or_none(decision.expires_at),
-            "steps": steps,
-        }
-    )
+    people = _people()
+    return answer(explanation(caller, body.act, body.vfolder, people.records, people.deciders))
 
 
 @blueprint.operation(
@@ -176,7 +163,7 @@ def get_mount_information(vfolder_id: str) -> Response:
         caller, rule, {"vfolder": VFolderResource(record=known.record)}
     )
     if not decision.allowed:
-        raise VFolderNotFound(_NO_VFOLDER)
+        raise VFolderNotFound(NO_VFOLDER)
     writes = decision.permission >= Permission.RW and want == "rw"
     path = door.volume_access.on_volume(known.volume, operations.mount_path, known.vfolder)
     document = {
@@ -208,15 +195,7 @@ def _mount_query() -> tuple[UUID, str]:
 
 
 def _found(reference: str, user: UUID | None = None, *, fresh: bool = False) -> KnownVFolder:
-    found = _people().records.find(reference, user, fresh=fresh)
-    if not found:
-        raise VFolderNotFound(_NO_VFOLDER)
-    if len(found) > 1:
-        raise AmbiguousReference(
-            "The id is on several volumes; write one of `choices` in its place.",
-            choices=sorted(f"{one.volume}:{one.vfolder.id}" for one in found),
-        )
-    return found[0]
+    return the_one(_people().records.find(reference, user, fresh=fresh))
 
 
 def _to_change(reference: str) -> KnownVFolder:

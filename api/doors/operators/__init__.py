@@ -7,10 +7,20 @@ and is in the audit log.
 from flask import Flask
 from flask_smorest import Api
 
-from api.doors.operators import diagnostics, nodes, overview, quotas, settings, users, volumes
+from api.doors.operators import (
+    diagnostics,
+    doctor,
+    nodes,
+    overview,
+    people,
+    quotas,
+    settings,
+    users,
+    volumes,
+)
 
 
 def install(where: Api | Flask) -> None:
     """Register the routes: with a document, or with the door alone."""
-    for part in (overview, volumes, nodes, quotas, users, settings, diagnostics):
+    for part in (overview, volumes, doctor, nodes, quotas, people, users, settings, diagnostics):
         where.register_blueprint(part.blueprint)

@@ -158,18 +158,54 @@ def set_bandwidth_of_volume(body: shapes.BandwidthOrder, asked: PersonRequest) -
 def rescan_volume(body: shapes.RescanOrder, asked: PersonRequest) -> Response:
     """Compare a volume with its records by a job; its report names every deviation.
 
-    With `repair` what can be repaired is repaired. What is not understood is never touched.
+    With `repair` what can be repaired is repaired, or only `kinds` of it. Without, it is a dry run.
+    What is not understood is never touched.
     """
     volume = asked.path["volume"]
     current_door().volume_access.check_known(volume)
     asked.note(
         target=f"volume:{volume}",
         reason=body.reason or None,
-        after={"scope": body.scope, "repair": body.repair},
+        after={"scope": body.scope, "repair": body.repair, "kinds": body.kinds},
     )
-    request = {"verb": "rescan", "volume": volume, "owner": body.scope, "repair": body.repair}
+    request = {
+        "verb": "rescan",
+        "volume": volume,
+        "owner": body.scope,
+        "repair": body.repair,
+        "kinds": body.kinds,
+    }
     submission = JobSubmission(requester=asked.caller.subject.word)
     return job_answers.accepted(current_door().jobs.submit(request, submission))
+
+
+@blueprint.operation(
+    "POST",
+    "/v1/volumes/<volume>/adopt",
+    Route(
+        takes=shapes.AdoptOrderBody,
+        gives=_JOB,
+        parameters=(job_answers.PREFER,),
+        refuses=(UnknownVolume, Locked),
+    ),
+)
+@needs("jobs.adopt", noted=True)
+def adopt_scope_of_volume(body: shapes.AdoptOrder, asked: PersonRequest) -> Response:
+    """Put all that a quota scope holds under a limit of the storage system, by a job.
+
+    So what other programs wrote counts, too. No content is changed; a job that is cut off sets no
+    limit. On a volume whose storage system enforces no limits the job fails.
+    """
+    volume = asked.path["volume"]
+    current_door().volume_access.check_known(volume)
+    after = {"scope": body.scope, "limit_bytes": body.limit_bytes}
+    asked.note(target=f"volume:{volume}", reason=body.reason, after=after)
+    request = {"verb": "adopt", "volume": volume, "owner": body.scope}
+    submission = JobSubmission(requester=asked.caller.subject.word)
+    jobs = current_door().jobs
+    return job_answers.accepted(
+        jobs.submit(request | {"limit_bytes": body.limit_bytes}, submission)
+    )
 
 
 # -- Trash -----------------------------------------------------------------------------------------

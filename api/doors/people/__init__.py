@@ -35,7 +35,7 @@ from api.doors.people import (
     visits,
 )
 
-__all__ = ["keys", "openapi"]
+__all__ = ["entries", "keys", "openapi"]
 
 
 def install(where: Api | Flask) -> None:

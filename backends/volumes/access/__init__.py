@@ -1,6 +1,7 @@
 """Access records on the volumes of the cluster: of vfolders, of users and groups. Knows no HTTP.
 
-Modules that need `subjects` import it by name: it loads libraries that most processes do not need.
+Modules that need `subjects` or `subject_list` import them by name: they load libraries that most
+processes do not need.
 """
 
 from backends.volumes.access.access_records import AccessRecords, KnownVFolder
@@ -14,5 +15,6 @@ __all__ = [
     "KnownVFolder",
     "OnVolume",
     "resources_of",
+    "subject_list",
     "subjects",
 ]

@@ -17,6 +17,13 @@ from backends.base import Backend
 from backends.entries import RecordChanged, access_files
 from backends.volumes.access.cluster_volumes import OnVolume
 from backends.volumes.access.subject_index import IndexView, SubjectIndex
+from backends.volumes.access.subject_list import (
+    ListedSubject,
+    SubjectFilter,
+    SubjectPlace,
+    Words,
+    listed_subjects,
+)
 from backends.volumes.access.subject_search import (
     FoundSubject,
     KnownGroup,
@@ -122,6 +129,12 @@ class SubjectStore:
     def found(self, caller: Subject, text: str, limit: int) -> list[FoundSubject]:
         """Return users and groups to share with; see `found_subjects`."""
         return found_subjects(self._index.current(), caller, text, limit)
+
+    def listed(
+        self, words: Words, wanted: SubjectFilter, after: SubjectPlace | None, limit: int
+    ) -> list[ListedSubject]:
+        """Return a page of all users and groups that are known; see `listed_subjects`."""
+        return listed_subjects(self._index.current(), words, wanted, after, limit)
 
     def groups(self, groups: Iterable[UUID]) -> list[KnownGroup]:
         """Return what is known of groups, by name; see `known_groups`."""

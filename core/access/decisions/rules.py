@@ -256,6 +256,7 @@ _OPERATORS = (
     _server("uploads.steer", "end an upload of others", Scope.ADMIN_WRITE),
     _server("trash.steer", "purge what is kept in a trash", Scope.ADMIN_WRITE),
     _server("volumes.read", "look at all volumes", Scope.ADMIN_READ),
+    _server("volumes.examine", "examine a volume on a node", Scope.ADMIN_READ),
     _server("volumes.steer", "pause a volume, change its bandwidth", Scope.ADMIN_WRITE),
     _server("nodes.read", "look at the nodes", Scope.ADMIN_READ),
     _server("nodes.steer", "drain a node", Scope.ADMIN_WRITE),
@@ -266,7 +267,8 @@ _OPERATORS = (
         "change the members of a group that is kept here, turn its links off or on",
         Need(role="scope", scopes=frozenset({SHARE}), operator=Scope.ADMIN_WRITE),
     ),
-    _server("users.read", "look at a user and its keys", Scope.ADMIN_READ),
+    _server("users.read", "look at users and groups, and at the keys of one", Scope.ADMIN_READ),
+    _server("access.explain", "explain a decision about another one", Scope.ADMIN_READ),
     _server("users.manage", "block and unblock users, revoke their keys", Scope.ADMIN_WRITE),
     _server("audit.read", "look at all audit lines", Scope.ADMIN_READ),
     _server(

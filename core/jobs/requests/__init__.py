@@ -32,6 +32,7 @@ from core.jobs.requests.transfer import (
     TransferRequest,
 )
 from core.jobs.requests.upkeep import (
+    REPAIRABLE,
     AdoptRequest,
     PurgeRequest,
     RescanRequest,
@@ -60,6 +61,7 @@ __all__ = [
     "MATCH_MAX",
     "MODELS_MAX",
     "PATHS_MAX",
+    "REPAIRABLE",
     "RULES_MAX",
     "RULE_LENGTH_MAX",
     "VERBS",

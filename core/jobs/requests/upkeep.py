@@ -62,6 +62,13 @@ class PurgeRequest(SingleVFolderRequest, frozen=True, kw_only=True, tag="purge")
         _check_id("trash", self.trash)
 
 
+#: The kinds of deviations that a rescan can put right; the others are only reported.
+REPAIRABLE = (
+    *("empty-prefix", "metadata-of-nobody", "orphaned-record"),
+    *("limit-of-nobody", "figure-of-nobody", "limit-changed"),
+)
+
+
 class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
     """Count what the quota scopes of a volume really hold, and report deviations."""
 
@@ -69,6 +76,12 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
     owner: str | None = None
     #: Repair what can be repaired; else deviations are only reported.
     repair: bool = False
+    #: Repair these of `REPAIRABLE` alone; empty is all.
+    kinds: tuple[str, ...] = ()
+
+    def repairs(self, kind: str) -> bool:
+        """Return whether a deviation of this kind is put right."""
+        return self.repair and kind in (self.kinds or REPAIRABLE)
 
     def natural_key(self) -> str:
         """Return volume and scope: there is one rescan at a time of each."""
@@ -79,8 +92,12 @@ class RescanRequest(Request, frozen=True, kw_only=True, tag="rescan"):
         return str(QuotaScope.parse(self.owner)) if self.owner else ""
 
     def validate(self) -> None:
-        """Check the id."""
+        """Check the id and the kinds."""
         self.scope()
+        if any(kind not in REPAIRABLE for kind in self.kinds):
+            raise invalid_field("kinds", f"each is one of {', '.join(REPAIRABLE)}")
+        if self.kinds and not self.repair:
+            raise invalid_field("kinds", "they are for `repair` alone")
 
 
 class AdoptRequest(Request, frozen=True, kw_only=True, tag="adopt"):

@@ -72,8 +72,13 @@ def test_oddities_are_named_and_put_right_only_when_asked(site: Site) -> None:
     assert (top / prefix / "cd").exists()
     named = {line["path"].partition("/")[2] for line in lines(site, done) if "path" in line}
     assert {"stranger", f"{prefix}/cd", ".vfolder/staging/unknown"} <= named
+    done = rescan(site, owner=scope_of(vfid), repair=True, kinds=["empty-prefix"])
+    assert done["result"]["found"] == wanted
+    assert done["result"]["repaired"] == {"empty-prefix": 1}
+    assert len(list((top / ".vfolder/meta").iterdir())) == 1
     done = rescan(site, owner=scope_of(vfid), repair=True)
-    assert done["result"]["repaired"] == {"empty-prefix": 1, "metadata-of-nobody": 1}
+    assert done["result"]["repaired"] == {"metadata-of-nobody": 1}
+    assert not list((top / ".vfolder/meta").iterdir())
     assert not (top / prefix).exists()
     assert (top / "stranger").exists(), "an unknown directory is not removed"
     assert (site.path(vfid) / "a").read_text() == "1"

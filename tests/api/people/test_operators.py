@@ -13,7 +13,7 @@ from core.jobs import State
 from core.jobs.requests import UsageRequest
 from core.jobs.store import JobStore, Submission
 from core.redis import Database, connect
-from tests.api.people.conftest import People, Person
+from tests.api.people.conftest import People, Person, grant_to, tree_of
 from tests.support.node import wait_for
 
 WHY = {"reason": "a test of it"}
@@ -160,6 +160,64 @@ def test_a_rescan_is_the_source_of_orphans(people: People, operator: Person) -> 
     found = people.call(operator, "GET", "/v1/orphans").json()["volumes"]
     (second,) = [one for one in found if one["volume"] == "second"]
     assert second["rescan"]["complete"]
+    assert second["rescan"]["job"] == answer.json()["id"]
+
+
+def test_a_volume_is_examined_and_nothing_is_changed(people: People, operator: Person) -> None:
+    path = people.settings.directory / "second"
+    before = tree_of(path)
+    found = people.call(operator, "POST", "/v1/volumes/second/doctor").json()
+    assert tree_of(path) == before
+    assert (found["volume"], found["node"]) == ("second", people.settings.storage_proxy.node_id)
+    checks = {one["check"]: one for one in found["checks"]}
+    assert {"configuration", "mount", "capacity", "rights"} <= set(checks)
+    assert checks["mount"]["status"] == "ok"
+    assert found["ok"] == all(one["status"] != "wrong" for one in found["checks"])
+    assert people.settings.storage_proxy.secret not in str(found)
+    assert lines(people, operator, "volumes.examine")[0]["target"] == "volume:second"
+
+
+def test_an_adoption_is_a_job_of_the_operator(people: People, operator: Person) -> None:
+    owner = people.person()
+    people.vfolder(owner)
+    body = {"scope": owner.word, "limit_bytes": 1 << 20, "reason": "an old tree"}
+    answer = people.call(operator, "POST", "/v1/volumes/local/adopt", body)
+    assert (answer.json()["verb"], answer.json()["requester"]) == (
+        "adopt",
+        f"operator:{operator.id}",
+    )
+    # The storage system of this volume has no limits: the job says so, and nothing is changed.
+    ended = people.ended(operator, answer.json()["id"])
+    assert "enforces no limits" in ended["error"]["detail"]
+    line = lines(people, operator, "jobs.adopt")[0]
+    assert (line["reason"], line["after"]["scope"]) == ("an old tree", owner.word)
+
+
+def test_what_is_odd_is_repaired_by_kind_after_a_dry_run(people: People, operator: Person) -> None:
+    vfolder = people.vfolder(people.person(), "second", a="1")
+    top = people.path(vfolder, "second").parents[2]
+    (top / "zz" / "zz").mkdir(parents=True)
+    (top / "stranger").mkdir()
+    (top / ".vfolder/meta").mkdir(parents=True)
+    (top / ".vfolder/meta" / UUID(int=5).hex).write_text("{}")
+
+    def scanned(**body: Any) -> tuple[dict[str, int], dict[str, int]]:
+        job = people.call(operator, "POST", "/v1/volumes/second/rescan", body).json()["id"]
+        assert people.ended(operator, job)["state"] == "succeeded"
+        listed = people.call(operator, "GET", "/v1/orphans").json()["volumes"]
+        (last,) = [one["rescan"] for one in listed if one["volume"] == "second"]
+        assert last["job"] == job
+        return last["found"], last["repaired"]
+
+    found, repaired = scanned()
+    assert (found["metadata-of-nobody"], found["unknown"], repaired) == (1, 2, {})
+    assert (top / ".vfolder/meta" / UUID(int=5).hex).exists()
+    body = {"repair": True, "kinds": ["metadata-of-nobody"], "reason": "a test"}
+    assert scanned(**body)[1] == {"metadata-of-nobody": 1}
+    assert not (top / ".vfolder/meta" / UUID(int=5).hex).exists()
+    assert (top / "stranger").exists()
+    line = lines(people, operator, "jobs.rescan")[0]
+    assert line["after"]["kinds"] == ["metadata-of-nobody"]
 
 
 def test_what_is_near_its_limit_is_listed_with_its_figures(
@@ -232,6 +290,65 @@ def test_a_bundle_has_no_secret_and_no_name(people: People, operator: Person) ->
         assert hidden not in everything
     for name, text in texts.items():
         assert name.endswith(".txt") or json.loads(text)
+
+
+def known(people: People, operator: Person, query: str) -> list[dict[str, Any]]:
+    """All pages of the list of people, three at a time."""
+    found, cursor = list[dict[str, Any]](), ""
+    while True:
+        page = people.call(operator, "GET", f"/v1/people?limit=3&{query}{cursor}").json()
+        found += page["people"]
+        if page["next"] is None:
+            return found
+        cursor = f"&cursor={page['next']}"
+
+
+def test_all_who_are_known_are_listed_in_pages(people: People, operator: Person) -> None:
+    """By a key, by a group that is kept here, or by a folder alone."""
+    with_key, member, owner, grantee = people.person(), Person(), people.person(), Person()
+    group = people.group(member)
+    vfolder = people.vfolder(owner)
+    body = {"to": grantee.word, "permission": "ro"}
+    shared = people.call(owner, "POST", f"/v1/vfolders/{vfolder.id}/grants", body)
+    assert shared.status_code == 201, shared.text
+    for volume in ("local", "second"):
+        job = people.call(operator, "POST", f"/v1/volumes/{volume}/rescan", {}).json()["id"]
+        people.ended(operator, job)
+    found = known(people, operator, "")
+    words = [f"{one['kind']}:{one['id']}" for one in found]
+    assert len(set(words)) == len(words)
+    assert {with_key.word, member.word, owner.word, grantee.word, f"group:{group}"} <= set(words)
+    by_word = dict(zip(words, found, strict=True))
+    assert (by_word[with_key.word]["keys"], by_word[member.word]["keys"]) == (1, 0)
+    assert (by_word[grantee.word]["vfolders"], by_word[f"group:{group}"]["members"]) == (1, 1)
+    groups = known(people, operator, "kind=group")
+    assert {one["kind"] for one in groups} == {"group"}
+    (one,) = known(people, operator, f"q={str(grantee.id)[:13]}")
+    assert one["id"] == str(grantee.id)
+    assert known(people, operator, "q=no%20name%20like%20this") == []
+    for wrong in ("kind=x", "blocked=x", "cursor=x", "limit=0", f"q={'x' * 201}", "other=1"):
+        assert people.call(operator, "GET", f"/v1/people?{wrong}").status_code == 400, wrong
+
+
+def test_a_decision_about_another_one_is_explained(people: People, operator: Person) -> None:
+    owner, user = people.person(), people.person()
+    vfolder = people.vfolder(owner)
+    people.grant(vfolder, grant_to(user.word, "ro"))
+
+    def asked(person: Person, act: str) -> dict[str, Any]:
+        body = {"subject": person.word, "act": act, "vfolder": f"local:{vfolder.id}"}
+        answer: dict[str, Any] = people.call(operator, "POST", "/v1/access/explain", body).json()
+        return answer
+
+    assert asked(owner, "entries.purge")["allowed"]
+    assert asked(user, "entries.read")["via"].startswith("grant:")
+    refused = asked(user, "entries.write")
+    assert (refused["allowed"], refused["reason"]) == (False, "low_permission")
+    steps = {one["step"].partition(" ")[0]: one for one in refused["steps"]}
+    assert (steps["owner"]["counts"], steps["grant"]["gives"]) == (False, "ro")
+    assert asked(people.person(), "entries.read")["hidden"]
+    line = lines(people, operator, "access.explain")[0]
+    assert line["after"]["vfolder"] == f"local:{vfolder.id}"
 
 
 def test_a_blocked_user_may_nothing_until_unblocked(people: People, operator: Person) -> None:

@@ -55,6 +55,28 @@ def test_who_lost_its_grant_finds_it_no_more(index: AccessIndex) -> None:
     assert (found(index, f"user:{user}"), found(index, f"user:{owner}")) == ([], [one.id])
 
 
+def test_the_words_are_those_who_own_or_share_something(index: AccessIndex) -> None:
+    owner, user, group = uuid4(), uuid4(), uuid4()
+    one, other = record(owner, f"user:{user}", f"group:{group}"), record(owner)
+    for made in (one, other):
+        index.put(made)
+    assert index.holders(f"user:{owner}", "", 10) == [f"user:{owner}"]
+    assert index.counts([f"user:{owner}", f"group:{group}", f"user:{uuid4()}"]) == [2, 1, 0]
+    pages, after = list[str](), ""
+    while page := index.holders("user:", after, 1):
+        (after,) = page
+        pages += page
+    assert {f"user:{owner}", f"user:{user}"} <= set(pages)
+    assert pages == sorted(set(pages))
+    assert index.holders("group:", after, 10) == []
+    index.put(structs.replace(one, grants=(), revision=2))
+    index.drop(other.volume, other.id)
+    assert index.holders(f"user:{user}", "", 10) == index.holders(f"group:{group}", "", 10) == []
+    assert index.holders(f"user:{owner}", "", 10) == [f"user:{owner}"]
+    index.drop(one.volume, one.id)
+    assert index.holders(f"user:{owner}", "", 10) == []
+
+
 def test_an_older_record_changes_nothing(index: AccessIndex) -> None:
     owner, user = uuid4(), uuid4()
     one = record(owner, revision=5)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -12,7 +13,7 @@ from playwright.sync_api import Page, Route, expect
 from core.jobs.requests import UsageRequest
 from core.jobs.store import JobStore, Submission
 from core.redis import Database, connect
-from tests.api.people.conftest import People, Person
+from tests.api.people.conftest import People, Person, grant_to
 from tests.api.people.console.conftest import PATIENCE_MS, Console
 from tests.support.node import ROOT
 
@@ -175,13 +176,79 @@ def test_a_folder_is_read_with_a_reason(console: Console, operator: Person) -> N
     """Its page says all the time that the operator is a guest, until when, and changes nothing."""
     vfolder = console.people.vfolder(console.people.person(), **{"plan.txt": "x"})
     page = console.open(operator, "/console/op/people")
-    page.get_by_label("Folder", exact=True).fill(f"local:{vfolder.id}")
-    page.get_by_role("button", name="Read folder").click()
+    page.get_by_role("button", name="Read a folder with a reason").click()
+    page.get_by_role("dialog").get_by_label("Folder").fill(f"local:{vfolder.id}")
     give_reason(page, "Read folder", "The owner asked for help.")
     expect(page.get_by_role("row", name="plan.txt")).to_be_visible()
     expect(page.get_by_text("You read this folder as an operator")).to_be_visible()
     expect(page.get_by_role("button", name="Upload")).to_have_count(0)
     console.check(page)
+
+
+def test_a_user_is_found_and_a_decision_is_explained(console: Console, operator: Person) -> None:
+    people = console.people
+    user, vfolder = people.person(), people.vfolder(people.person())
+    people.grant(vfolder, grant_to(user.word, "ro"))
+    page = console.open(operator, "/console/op/people")
+    find = page.get_by_label("Part of a name, or beginning of an id")
+    find.fill("no name like this")
+    find.press("Enter")
+    expect(page.get_by_text("No user or group that is known here fits.")).to_be_visible()
+    find.fill(str(user.id)[:13])
+    find.press("Enter")
+    row = page.get_by_role("row", name=str(user.id))
+    expect(row).to_contain_text("Not blocked")
+    row.get_by_role("link").click()
+    page.get_by_label("Folder in question").fill(f"local:{vfolder.id}")
+    page.get_by_role("button", name="Explain").click()
+    steps = page.get_by_role("list", name="Steps of the decision").get_by_role("listitem")
+    expect(steps.filter(has_text="A share counts")).to_contain_text("read")
+    expect(page.get_by_text("Yes", exact=True)).to_be_visible()
+    page.get_by_label("Act", exact=True).select_option(label="Upload, rename and change entries")
+    expect(page.get_by_text("This user sees the folder, and has too little on it.")).to_be_visible()
+    console.check(page)
+
+
+def test_a_finding_is_looked_at_and_its_kind_repaired(console: Console, operator: Person) -> None:
+    people = console.people
+    top = people.path(people.vfolder(people.person())).parents[2]
+    left = top / ".vfolder/meta" / UUID(int=5).hex
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text("{}")
+    job = people.call(operator, "POST", "/v1/volumes/local/rescan", {}).json()["id"]
+    assert people.ended(operator, job)["state"] == "succeeded"
+    page = console.open(operator, "/console/op/orphans")
+    kind = page.get_by_role("row").filter(has_text="metadata-of-nobody")
+    page.get_by_role("link", name="Each finding").first.click()
+    expect(page.get_by_role("row").filter(has_text="its vfolder is gone")).to_be_visible()
+    page.go_back()
+    kind.get_by_role("button", name="Repair 1 finding").click()
+    console.check(page)
+    give_reason(page, "Repair 1 finding", "Looked at.")
+    expect(page.get_by_text("Done", exact=True)).to_be_visible()
+    assert not left.exists()
+
+
+def test_a_volume_is_examined(console: Console, operator: Person) -> None:
+    page = console.open(operator, "/console/op/volumes/second")
+    page.get_by_role("button", name="Examine volume").click()
+    expect(page.get_by_role("row").filter(has_text="mount").first).to_contain_text("OK")
+    console.check(page)
+
+
+def test_a_filter_of_jobs_is_kept_by_a_name(console: Console, operator: Person) -> None:
+    page = console.open(operator, "/console/op/jobs?state=failed&volume=second")
+    page.get_by_role("button", name="Save filter").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("Failed on second")
+    dialog.get_by_role("button", name="Save filter").click()
+    page.goto(f"{console.people.door.url}/console/op/jobs")
+    page.get_by_role("link", name="Failed on second").click()
+    expect(page).to_have_url(re.compile(r"state=failed&volume=second$"))
+    expect(page.get_by_label("Volume", exact=True)).to_have_value("second")
+    console.check(page)
+    page.get_by_role("button", name="Remove filter Failed on second").click()
+    expect(page.get_by_role("link", name="Failed on second")).to_have_count(0)
 
 
 def test_a_person_gets_no_page_of_operators(console: Console) -> None:

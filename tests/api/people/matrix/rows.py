@@ -13,6 +13,7 @@ ABSENT = "00000000-0000-4000-8000-000000000009"
 STALE = {"If-Match": '"999999"'}
 SCOPE = "user:00000000-0000-4000-8000-000000000007"
 WHY = {"reason": "a test of it"}
+QUESTION = {"subject": f"user:{ABSENT}", "act": "entries.write", "vfolder": ABSENT}
 _FILE = base64.b64encode(b"sent.txt").decode()
 _UPLOAD = {"Upload-Length": "5", "Upload-Metadata": f"relativePath {_FILE}"}
 _TUS = {"Tus-Resumable": "1.0.0"}
@@ -199,6 +200,15 @@ _OPERATORS = (
     _row("GET /v1/quota-alerts", "volumes.read", 200),
     _row(f"GET /v1/users/{ABSENT}", "users.read", 200),
     _row("GET /v1/users/x", "users.read", 404),
+    _row("GET /v1/people", "users.read", 200),
+    _row("GET /v1/people?cursor=x", "users.read", 400),
+    _row("POST /v1/access/explain", "access.explain", 404, QUESTION),
+    _row(
+        "POST /v1/access/explain",
+        "access.explain",
+        400,
+        QUESTION | {"subject": f"group:{ABSENT}"},
+    ),
     _row("GET /v1/settings", "settings.read", 200),
     _row("GET /v1/orphans", "settings.read", 200),
     _row("GET /v1/published-events", "settings.read", 200),
@@ -215,6 +225,21 @@ _OPERATORS = (
     _row("PUT /v1/volumes/local/bandwidth", "volumes.steer", 400, {"bytes_per_second": 0}),
     _row("POST /v1/volumes/absent/rescan", "jobs.rescan", 400),
     _row("POST /v1/volumes/local/rescan", "jobs.rescan", 400, {"scope": "user:\ud800"}),
+    _row(
+        "POST /v1/volumes/local/rescan",
+        "jobs.rescan",
+        400,
+        {"repair": True, "kinds": ["unknown"]},
+    ),
+    _row("POST /v1/volumes/local/rescan", "jobs.rescan", 400, {"kinds": ["empty-prefix"]}),
+    _row("POST /v1/volumes/local/adopt", "jobs.adopt", 400, {"scope": SCOPE, "limit_bytes": 1}),
+    _row(
+        "POST /v1/volumes/absent/adopt",
+        "jobs.adopt",
+        400,
+        {"scope": SCOPE, "limit_bytes": 1} | WHY,
+    ),
+    _row("POST /v1/volumes/absent/doctor", "volumes.examine", 400),
     _row(f"POST /v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", "trash.steer", 404, WHY),
     _row("POST /v1/nodes/absent/drain", "nodes.steer", 404, WHY),
     _row("POST /v1/nodes/absent/undrain", "nodes.steer", 404),

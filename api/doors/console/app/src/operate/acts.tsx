@@ -1,6 +1,7 @@
 /** What operators do: each act asks once, with what it touches, and takes a reason. */
+import type { ComponentChildren } from "preact";
 import { call, post } from "../lib/api";
-import { rate, number } from "../lib/format";
+import { rate, number, size } from "../lib/format";
 import type { Job } from "../lib/jobs";
 import { askWhy } from "./parts";
 import { t } from "./text";
@@ -45,22 +46,47 @@ export function limit(volume: Volume, perSecond: number | null, done: () => void
   });
 }
 
-export function rescan(name: string, repair: boolean, started: (job: Job) => void, scope: string | null = null): void {
+/** Count and compare; nothing is changed but figures that a walk corrects. */
+export function rescan(name: string, started: (job: Job) => void, scope: string | null = null): void {
   askWhy({
-    title: t(repair ? "rescan.repair.title" : "rescan.title", { name }),
-    body: <p>{t(repair ? "rescan.repair.body" : "rescan.body")}</p>,
-    confirm: t(repair ? "rescan.repair" : "rescan"),
-    danger: repair,
-    optional: !repair,
-    run: async (reason) => started(await post<Job>(`/v1/volumes/${name}/rescan`, { repair, scope, ...why(reason) })),
+    title: t("rescan.title", { name }),
+    body: <p>{t("rescan.body")}</p>,
+    confirm: t("rescan"),
+    optional: true,
+    run: async (reason) => started(await post<Job>(`/v1/volumes/${name}/rescan`, { scope, ...why(reason) })),
     done: t("rescan.done", { name }),
   });
 }
 
-export function drain(node: Node, done: () => void): void {
+/** Put one kind of finding right; the last rescan counted `n` of them. */
+export function repair(name: string, kind: string, words: string, n: number, started: (job: Job) => void): void {
+  askWhy({
+    title: t("rescan.repair.title", { name }),
+    body: <><p>{t("rescan.repair.body", { n })}</p><p><strong>{words}</strong></p></>,
+    back: t("rescan.repair.back"),
+    confirm: t("orphans.repair", { n }),
+    danger: true,
+    run: async (reason) => started(await post<Job>(`/v1/volumes/${name}/rescan`, { repair: true, kinds: [kind], reason })),
+    done: t("rescan.done", { name }),
+  });
+}
+
+/** Let a limit of the storage system count what other programs wrote, too. */
+export function adopt(volume: string, scope: string, limitBytes: number, started: (job: Job) => void): void {
+  askWhy({
+    title: t("adopt.title", { name: scope }),
+    body: <p>{t("adopt.body", { volume, limit: size(limitBytes) })}</p>,
+    confirm: t("adopt"),
+    run: async (reason) => started(await post<Job>(`/v1/volumes/${encodeURIComponent(volume)}/adopt`, { scope, limit_bytes: limitBytes, reason })),
+    done: t("adopt.done", { name: scope }),
+  });
+}
+
+/** `named` shows the jobs that it releases. */
+export function drain(node: Node, named: ComponentChildren, done: () => void): void {
   askWhy({
     title: t("node.drain.title", { name: node.id }),
-    body: <p>{node.running ? t("node.drain.body", { n: node.running }) : t("node.drain.body.none")}</p>,
+    body: <><p>{node.running ? t("node.drain.body", { n: node.running }) : t("node.drain.body.none")}</p>{named}</>,
     back: t("node.drain.back"),
     confirm: t("node.drain"),
     danger: true,

@@ -15,6 +15,7 @@ import { Empty, Notice, Part } from "../ui/parts";
 import { Selection } from "../ui/selection";
 import { toastProblem } from "../ui/toast";
 import { onJobs, prioritize } from "./acts";
+import { SavedFilters } from "./filters";
 import { Box, Head, Table, usePolled, whyNot } from "./parts";
 import { t } from "./text";
 
@@ -93,6 +94,7 @@ function JobList() {
     <section class={`whole ${load.away ? "away" : ""}`}>
       <Head title={t("jobs.all")} of={load} />
       <Filters query={query} />
+      <SavedFilters />
       {chosen.length > 0 && <Chosen jobs={chosen} why={why} done={done} clear={() => selection.clear()} />}
       <Part load={load} empty={() => (rows.length ? null : <Empty icon="jobs" text={t(asked ? "jobs.none" : "jobs.empty")} />)}>
         {() => (
@@ -195,7 +197,7 @@ function OneJob({ id }: { id: string }) {
               </Box>
               <Box title={t("phases")}><Phases job={found} /></Box>
             </div>
-            {found.done && found.state !== "succeeded" && <Report id={id} />}
+            {found.done && (found.state !== "succeeded" || found.verb === "rescan") && <Report id={id} found={found.verb === "rescan"} />}
             <Box title={t("request")}><pre>{JSON.stringify(found.request, null, 2)}</pre></Box>
           </>
         )}
@@ -299,7 +301,7 @@ interface ReportLine {
   attempt?: number;
 }
 
-function Report({ id }: { id: string }) {
+function Report({ id, found }: { id: string; found: boolean }) {
   const load = useLoad(`report ${id}`, async (signal) => {
     const response = await fetch(`/v1/jobs/${id}/report`, { credentials: "same-origin", signal, headers: { Accept: "application/jsonl" } });
     if (!response.ok) throw await problemOf(response);
@@ -307,11 +309,11 @@ function Report({ id }: { id: string }) {
     return lines.filter((one) => one.path !== undefined);
   });
   return (
-    <Box title={t("report")} aside={<a class="button" href={`/v1/jobs/${id}/report?format=csv`} download>{t("report.csv")}</a>}>
+    <Box title={t(found ? "report.found" : "report")} aside={<a class="button" href={`/v1/jobs/${id}/report?format=csv`} download>{t("report.csv")}</a>}>
       <Part load={load} rows={3} empty={(data) => (data.length ? null : <p class="muted">{t("report.empty")}</p>)}>
         {(data) => (
           <>
-            <Table label={t("report")} head={[t("column.path"), t("column.reason")]}
+            <Table label={t(found ? "report.found" : "report")} head={[t("column.path"), t("column.reason")]}
               rows={data.slice(0, REPORT_ROWS).map((one, index) => ({ key: String(index), cells: [<Name text={one.path!} />, one.reason ?? UNKNOWN] }))} />
             {data.length > REPORT_ROWS && <p class="muted">{t("report.more", { n: data.length - REPORT_ROWS })}</p>}
           </>

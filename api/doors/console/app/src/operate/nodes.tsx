@@ -1,15 +1,32 @@
 /** Nodes: alive or silent since, what they run, and whether they take jobs. */
-import { duration, number } from "../lib/format";
+import { get } from "../lib/api";
+import { duration, number, UNKNOWN } from "../lib/format";
+import type { Job } from "../lib/jobs";
+import { useLoad } from "../lib/load";
+import { path } from "../lib/router";
+import { verbOf } from "../people/jobs";
+import { t as common } from "../texts";
 import { State, Time } from "../ui/controls";
 import { Grid, type Column } from "../ui/grid";
 import { Icon } from "../ui/icon";
 import { Empty, Part } from "../ui/parts";
 import { drain, undrain } from "./acts";
-import { Head, usePolled, whyNot } from "./parts";
+import type { FullJob } from "./jobs";
+import { Box, Head, Table, usePolled, whyNot } from "./parts";
 import { t } from "./text";
 import type { Node } from "./types";
 
 const NODES_MS = 3000;
+const JOBS_MS = 3000;
+/** The running jobs of all nodes: as many as a page has. */
+const RUNNING = "/v1/jobs?state=running&limit=500";
+/** Jobs that a question names. */
+const NAMED_MAX = 10;
+
+interface RunningJobs {
+  jobs: FullJob[];
+  next: string | null;
+}
 
 function NodeState({ node }: { node: Node }) {
   if (!node.alive && node.silent_seconds === null) return <State kind="idle">{t("node.left")}</State>;
@@ -56,10 +73,53 @@ export function Nodes(_: { segments: string[] }) {
             menu={(node) => [
               node.draining
                 ? { label: t("node.undrain"), icon: "play", ...off, run: () => undrain(node.id, reload) }
-                : { label: t("node.drain"), icon: "pause", danger: true, ...off, run: () => drain(node, reload) },
+                : { label: t("node.drain"), icon: "pause", danger: true, ...off, run: () => drain(node, node.running ? <JobsOf node={node.id} /> : null, reload) },
             ]} />
         )}
       </Part>
+      <Leaving nodes={load.data?.nodes.filter((one) => one.alive && one.draining && one.running > 0) ?? []} />
     </section>
+  );
+}
+
+/** The jobs that draining nodes still have, by name. */
+function Leaving({ nodes }: { nodes: Node[] }) {
+  const names = nodes.map((one) => one.id);
+  const load = usePolled<RunningJobs>(nodes.length ? RUNNING : null, JOBS_MS, "jobs");
+  if (!nodes.length) return null;
+  return (
+    <Box title={t("nodes.leaving")}>
+      <Part load={load} rows={2}>
+        {(data) => {
+          const found = data.jobs.filter((one) => one.node !== null && names.includes(one.node));
+          return found.length === 0 ? <p class="muted">{t("nodes.leaving.none")}</p> : (
+            <Table label={t("nodes.leaving")} head={[common("column.job"), t("column.node"), t("column.volume"), t("column.requester")]}
+              rows={found.map((one) => ({
+                key: one.id,
+                cells: [<a href={path(["op", "jobs", one.id])}>{verbOf(one as Job)}</a>, one.node, one.volume, one.requester ?? UNKNOWN],
+              }))} />
+          );
+        }}
+      </Part>
+      {load.data?.next != null && <p class="muted">{t("nodes.leaving.more")}</p>}
+    </Box>
+  );
+}
+
+/** The jobs of a node, before it is drained. */
+function JobsOf({ node }: { node: string }) {
+  const load = useLoad(node, (signal) => get<RunningJobs>(RUNNING, { signal }));
+  return (
+    <Part load={load} rows={2}>
+      {(data) => {
+        const found = data.jobs.filter((one) => one.node === node);
+        return (
+          <>
+            <ul class="touched">{found.slice(0, NAMED_MAX).map((one) => <li key={one.id}>{verbOf(one as Job)} · {one.volume} · {one.requester ?? UNKNOWN}</li>)}</ul>
+            {found.length > NAMED_MAX && <p class="muted">{t("more", { n: found.length - NAMED_MAX })}</p>}
+          </>
+        );
+      }}
+    </Part>
   );
 }

@@ -3,9 +3,9 @@ import { number, size } from "../lib/format";
 import { go, path } from "../lib/router";
 import { Button, State, Time } from "../ui/controls";
 import { Empty, Part } from "../ui/parts";
-import { rescan } from "./acts";
+import { repair, rescan } from "./acts";
 import { Box, Head, Table, usePolled, whyNot } from "./parts";
-import { t } from "./text";
+import { t, type TextKey } from "./text";
 import type { Rescan } from "./types";
 
 const ORPHANS_MS = 15_000;
@@ -26,17 +26,33 @@ export function Orphans(_: { segments: string[] }) {
   );
 }
 
+/** The kinds that a rescan puts right; the service refuses others. `drift` is put right by each rescan. */
+const REPAIRABLE = ["empty-prefix", "metadata-of-nobody", "orphaned-record", "limit-of-nobody", "figure-of-nobody", "limit-changed"];
+const KINDS = [...REPAIRABLE, "unknown", "left-over", "record-forged", "drift"];
+
+const kindOf = (kind: string) => KINDS.includes(kind) ? t(`orphan.${kind}` as TextKey) : kind;
+const openOf = (found: Rescan, kind: string) => (found.found[kind] ?? 0) - (found.repaired[kind] ?? 0);
+
 function OneVolume({ name, found, away }: { name: string; found: Rescan | null; away: boolean }) {
   const why = whyNot(away);
   const off = { disabled: Boolean(why), title: why };
   const kinds = Object.keys(found?.found ?? {}).sort();
-  const open = kinds.reduce((sum, kind) => sum + found!.found[kind]! - (found!.repaired[kind] ?? 0), 0);
+  const open = kinds.reduce((sum, kind) => sum + openOf(found!, kind), 0);
   const started = (job: { id: string }) => go(path(["op", "jobs", job.id]));
+  const row = (kind: string) => {
+    const left = openOf(found!, kind);
+    return [
+      <>{kindOf(kind)}<br /><code class="muted">{kind}</code></>, number(found!.found[kind]), number(found!.repaired[kind] ?? 0),
+      REPAIRABLE.includes(kind) && left > 0
+        ? <Button kind="quiet" icon="repair" {...off} onClick={() => repair(name, kind, kindOf(kind), left, started)}>{t("orphans.repair", { n: left })}</Button>
+        : <span class="muted">{t(kind === "drift" ? "orphans.by-itself" : kind === "left-over" ? "orphans.sweep" : REPAIRABLE.includes(kind) ? "none" : "orphans.by-hand")}</span>,
+    ];
+  };
   return (
     <Box title={name} aside={
       <span class="acts">
-        <Button icon="search" {...off} onClick={() => rescan(name, false, started)}>{t("rescan")}</Button>
-        {open > 0 && <Button icon="repair" {...off} onClick={() => rescan(name, true, started)}>{t("rescan.repair")}</Button>}
+        {found?.job && <a class="button" href={path(["op", "jobs", found.job])}>{t("orphans.each")}</a>}
+        <Button icon="search" {...off} onClick={() => rescan(name, started)}>{t("rescan")}</Button>
       </span>
     }>
       {!found ? <p class="muted">{t("orphans.never")}</p> : (
@@ -46,8 +62,8 @@ function OneVolume({ name, found, away }: { name: string; found: Rescan | null; 
             <span class="muted"> · {t("orphans.counted", { n: found.scopes })} · <Time at={found.as_of} />{!found.complete && <> · {t("orphans.incomplete")}</>}</span>
           </p>
           {kinds.length > 0 && (
-            <Table label={t("orphans")} head={[t("column.kind"), t("column.found"), t("column.repaired")]}
-              rows={kinds.map((kind) => ({ key: kind, cells: [kind, number(found.found[kind]), number(found.repaired[kind] ?? 0)] }))} />
+            <Table label={t("orphans")} head={[t("column.kind"), t("column.found"), t("column.repaired"), t("column.act")]}
+              rows={kinds.map((kind) => ({ key: kind, cells: row(kind) }))} />
           )}
           {found.drift.length > 0 && (
             <Table label={t("drift")} head={[t("column.scope"), t("drift")]}

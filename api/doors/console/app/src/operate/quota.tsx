@@ -8,7 +8,7 @@ import { Button, Field, Size, Time } from "../ui/controls";
 import { FormDialog, openDialog } from "../ui/dialog";
 import { Empty, Notice, Part } from "../ui/parts";
 import { toast } from "../ui/toast";
-import { rescan } from "./acts";
+import { adopt, rescan } from "./acts";
 import { Box, Head, Share, Table, usePolled, whyNot } from "./parts";
 import { t } from "./text";
 
@@ -107,7 +107,8 @@ function OneScope({ away, done }: { away: boolean; done: () => void }) {
                   one.volume ?? t("quota.all-volumes"), fillOf(one, one.scope), <Size bytes={one.left_bytes} />, <Time at={one.as_of} />, one.enforced ?? UNKNOWN,
                   <span class="acts">
                     <Button kind="quiet" icon="rename" {...off} onClick={() => openDialog((close) => <NewLimit view={one} close={close} done={changed} />)}>{t("quota.set")}</Button>
-                    {one.volume !== null && <Button kind="quiet" icon="refresh" {...off} onClick={() => rescan(one.volume!, false, (job) => go(path(["op", "jobs", job.id])), one.scope)}>{t("quota.recount")}</Button>}
+                    {one.volume !== null && one.limit_bytes !== null && one.enforced !== "soft" && <Button kind="quiet" icon="repair" {...off} onClick={() => adopt(one.volume!, one.scope, one.limit_bytes!, (job) => go(path(["op", "jobs", job.id])))}>{t("adopt")}</Button>}
+                    {one.volume !== null && <Button kind="quiet" icon="refresh" {...off} onClick={() => rescan(one.volume!, (job) => go(path(["op", "jobs", job.id])), one.scope)}>{t("quota.recount")}</Button>}
                   </span>,
                 ],
               }))} />

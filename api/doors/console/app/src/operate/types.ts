@@ -115,6 +115,8 @@ export interface AuditLine {
   after?: unknown;
 }
 export interface Rescan {
+  /** The job that found it; its report names each. */
+  job?: string;
   as_of: string;
   scopes: number;
   complete: boolean;

@@ -8,6 +8,7 @@ import { Icon } from "../ui/icon";
 import { Empty, Notice, Part } from "../ui/parts";
 import { limit, pause, rescan, resume } from "./acts";
 import { Chart } from "./chart";
+import { Doctor } from "./doctor";
 import { Box, Figure, Head, Share, Table, usePolled, whyNot, type Aged } from "./parts";
 import { t, type TextKey } from "./text";
 import type { Series, Volume } from "./types";
@@ -76,7 +77,7 @@ function acts(volume: Volume, load: Aged, done: () => void) {
     volume.paused
       ? { label: t("volume.resume"), icon: "play" as const, ...off, run: () => resume(volume.name, done) }
       : { label: t("volume.pause"), icon: "pause" as const, danger: true, ...off, run: () => pause(volume, done) },
-    { label: t("rescan"), icon: "search" as const, ...off, run: () => rescan(volume.name, false, (job) => go(path(["op", "jobs", job.id]))) },
+    { label: t("rescan"), icon: "search" as const, ...off, run: () => rescan(volume.name, (job) => go(path(["op", "jobs", job.id]))) },
   ];
 }
 
@@ -95,7 +96,7 @@ function OneVolume({ name }: { name: string }) {
             {volume.paused
               ? <Button icon="play" disabled={Boolean(why)} title={why} onClick={() => resume(name, reload)}>{t("volume.resume")}</Button>
               : <Button icon="pause" disabled={Boolean(why)} title={why} onClick={() => pause(volume, reload)}>{t("volume.pause")}</Button>}
-            <Button icon="search" disabled={Boolean(why)} title={why} onClick={() => rescan(name, false, (job) => go(path(["op", "jobs", job.id])))}>{t("rescan")}</Button>
+            <Button icon="search" disabled={Boolean(why)} title={why} onClick={() => rescan(name, (job) => go(path(["op", "jobs", job.id])))}>{t("rescan")}</Button>
           </>
         )}
       </Head>
@@ -138,6 +139,7 @@ function OneVolume({ name }: { name: string }) {
           </>
         )}
       </Part>
+      <Doctor key={name} volume={name} />
       <Box title={t("last-hour")}>
         <Part load={series} rows={2}>
           {(data) => {
