@@ -66,6 +66,9 @@ class Control(Protocol):
     def entry(self, path: str) -> None:
         """Set the path of the present entry. People see it; it is never logged."""
 
+    def wait(self, what: str) -> None:
+        """Say that nothing moves before `what` is back; the next count ends it."""
+
     def fault(self, path: str, reason: str) -> None:
         """Record an entry that failed. Only the first ones are kept with path and reason."""
 
@@ -94,6 +97,9 @@ class Unattended:
 
     def entry(self, path: str) -> None:
         """Ignore the current entry."""
+
+    def wait(self, what: str) -> None:
+        """Ignore waits."""
 
     def fault(self, path: str, reason: str) -> None:
         """Keep every fault."""

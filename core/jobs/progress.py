@@ -2,8 +2,9 @@
 
 The API, the event stream, the CLI and Flower show the same sentence:
 `copy 41%  3.1/7.5 TiB  812 MiB/s  eta 1h28m  18,204/51,000 files  2 errors`. An unknown value is
-left out of the sentence and is null in the data. The percent is that of the job and never falls. A
-job that has ended says the whole: `cloned 9,624 files, 274 MiB in 1.3 s (206 MiB/s)`.
+left out of the sentence and is null in the data. The percent is that of the job and never falls,
+nor does a counter of a phase: work that is done again counts once. A job that has ended says the
+whole: `cloned 9,624 files, 274 MiB in 1.3 s (206 MiB/s)`.
 """
 
 import threading
@@ -54,6 +55,22 @@ class Phase:
     total_items: int | None = None
     total_bytes: int | None = None
     ended: float | None = None
+    #: What was counted of work that is done again, entries and bytes: it is not counted twice.
+    owed: dict[Counter, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, counter: Counter, items: int, size_bytes: int) -> None:
+        """Add to a counter; a negative amount says that this much is done again."""
+        owed_items, owed_bytes = self.owed.get(counter, (0, 0))
+        more_items, owed_items = _beyond(items, owed_items)
+        more_bytes, owed_bytes = _beyond(size_bytes, owed_bytes)
+        self.owed[counter] = owed_items, owed_bytes
+        self.items[counter] = self.items.get(counter, 0) + more_items
+        self.size_bytes[counter] = self.size_bytes.get(counter, 0) + more_bytes
+
+    @property
+    def went_back(self) -> bool:
+        """Whether work of this phase is done again now."""
+        return any(any(amounts) for amounts in self.owed.values())
 
     def done_items(self) -> int:
         """Return the number of entries done; in a phase that only lists, of those listed."""
@@ -76,6 +93,12 @@ class Phase:
             if total
         ]
         return min(shares) if shares else None
+
+
+def _beyond(amount: int, owed: int) -> tuple[int, int]:
+    """Return what an amount adds to a counter that never falls, and what is owed then."""
+    left = amount - owed
+    return max(left, 0), max(-left, 0)
 
 
 class Progress:
@@ -102,6 +125,7 @@ class Progress:
         self._samples: deque[tuple[float, int, int]] = deque()
         self._moved = clock()
         self._entry = ""
+        self._waits_for = ""
         self.faults: list[tuple[str, str]] = []
         self.fault_count = 0
 
@@ -114,6 +138,12 @@ class Progress:
             self._phases.append(Phase(name, now))
             self._samples.clear()
             self._moved = now
+            self._waits_for = ""
+
+    def wait(self, what: str) -> None:
+        """Say that nothing moves before `what` is back; the next count or phase ends it."""
+        with self._lock:
+            self._waits_for = what
 
     def expect(self, items: int | None = None, size_bytes: int | None = None) -> None:
         """Set the totals of the phase."""
@@ -149,10 +179,10 @@ class Progress:
     def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
         """Add to a counter of the phase."""
         with self._lock:
-            current = self._current()
-            current.items[counter] = current.items.get(counter, 0) + items
-            current.size_bytes[counter] = current.size_bytes.get(counter, 0) + size_bytes
-            self._moved = self._clock()
+            self._current().add(counter, items, size_bytes)
+            if items > 0 or size_bytes > 0:
+                self._moved = self._clock()
+                self._waits_for = ""
 
     def entry(self, path: str) -> None:
         """Set the path of the present entry."""
@@ -192,7 +222,7 @@ class Progress:
         shown = self._with_counts(current)
         stalled = now - self._moved
         return {
-            "phase": current.name,
+            "phase": f"wait for {self._waits_for}" if self._waits_for else current.name,
             "percent": self._risen(current),
             "done_items": shown.done_items(),
             "total_items": shown.total_items,
@@ -268,9 +298,15 @@ class Progress:
         if len(self._samples) == 1:
             then, items, size = current.started, 0, 0
         passed = now - then
-        if passed <= 0:
+        if passed <= 0 or self._waits_for or current.went_back:
             return None, None
-        return (current.done_items() - items) / passed, (current.done_bytes() - size) / passed
+        moved = current.done_items() - items, current.done_bytes() - size
+        return _speed(moved[0], passed), _speed(moved[1], passed)
+
+
+def _speed(moved: int, seconds: float) -> float | None:
+    """Return a rate; None where nothing moved, or where what is counted became another."""
+    return moved / seconds if moved > 0 else None
 
 
 def _eta(phase: Phase, rate: tuple[float | None, float | None], now: float) -> int | None:

@@ -152,6 +152,13 @@ class Pair:
         progress = document["progress"] or {}
         return (progress.get("done_bytes") or 0) >= size_bytes
 
+    def waits(self, job: str) -> Any:
+        """Return the progress of a job that says that it waits for the source's node."""
+        document = self.job(job)
+        assert not document["done"], document
+        progress = document["progress"]
+        return progress["phase"] == "wait for the source's node" and progress
+
     def stands(self, job: str) -> bool:
         """Return whether nothing was copied for longer than a piece takes."""
         before = self.job(job)["progress"]["done_bytes"]
@@ -353,7 +360,9 @@ def test_the_node_of_the_source_is_killed_within_a_big_file(pair: Pair, source: 
     job = pair.submit("transfer", source, target, **more)
     wait_for(lambda: pair.has_copied(job, 18 << 20))
     pair.b.kill()
-    assert not pair.job(job)["done"]
+    waits = wait_for(lambda: pair.waits(job))
+    assert waits["done_bytes"] >= 18 << 20, waits
+    assert waits["bytes_per_second"] is waits["items_per_second"] is waits["eta_seconds"] is None
     pair.b.start()
     done = pair.ended(job)
     assert done["state"] == "succeeded", done

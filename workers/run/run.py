@@ -157,6 +157,10 @@ class Run:
         """See `Control.entry`."""
         self.progress.entry(path)
 
+    def wait(self, what: str) -> None:
+        """See `Control.wait`."""
+        self.progress.wait(what)
+
     def fault(self, path: str, reason: str) -> None:
         """See `Control.fault`."""
         self.progress.fault(path, reason)

@@ -50,6 +50,8 @@ from core.jobs import Counter
 PATIENCE_SECONDS = 60.0
 #: The pause between two tries, and between two looks whether the helper must end (seconds).
 PAUSE_SECONDS = 0.5
+#: What a copy waits for meanwhile, in the words of its progress.
+SOURCE_NODE = "the source's node"
 
 _WRITE = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -96,6 +98,7 @@ class ReceivingWork:
                 batch.abandon()
                 if batch.replied or time.monotonic() > until:
                     raise
+                channel.wait(SOURCE_NODE)
                 wait(channel)
             finally:
                 batch.close()

@@ -97,6 +97,11 @@ class HelperChannel:
         """Name the entry at work; the next report carries it."""
         self._entry = path
 
+    def wait(self, what: str) -> None:
+        """Report at once what the helper waits for, after what it has counted."""
+        self.flush()
+        self.send(("wait", what))
+
     def fault(self, path: str, reason: str) -> None:
         """Report an entry that could not be processed."""
         self.send(("fault", path, reason))

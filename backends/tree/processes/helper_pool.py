@@ -193,6 +193,8 @@ class HelperPool:
                 self._control.count(Counter(counter), items, size_bytes)
             if rest[1]:
                 self._control.entry(rest[1])
+        elif kind == "wait":
+            self._control.wait(rest[0])
         elif kind == "fault":
             self._control.fault(rest[0], rest[1])
         else:

@@ -106,6 +106,67 @@ def test_the_rate_is_recent_and_an_eta_comes_when_it_is_known() -> None:
     assert found["text"] == "copy 12%  122/977 KiB  stalled 2m00s  125/1,000 files"
 
 
+def test_work_that_is_done_again_counts_once() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.phase("copy")
+    progress.expect(100, 1000)
+    for items, done, rate in ((50, 50, 50.0), (-30, 50, None), (20, 50, None), (50, 90, 40 / 3)):
+        progress.count(Counter.COPIED, items, 10 * items)
+        clock.now += 1
+        found = progress.snapshot()
+        assert (found["done_items"], found["done_bytes"]) == (done, 10 * done)
+        assert (found["percent"], found["items_per_second"]) == (done, rate)
+        assert rate is not None or found["eta_seconds"] is None
+    assert found["phases"][0]["items"] == {"copied": 90}
+
+
+def test_a_wait_is_said_at_once_and_ends_with_the_next_count() -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.phase("copy")
+    progress.expect(100, 1000)
+    progress.count(Counter.COPIED, 50, 500)
+    clock.now += 20
+    progress.count(Counter.COPIED, -10, -100)
+    progress.wait("the source's node")
+    found = progress.snapshot()
+    assert found["text"] == "wait for the source's node 50%  500/1000 B  50/100 files"
+    assert found["bytes_per_second"] is found["items_per_second"] is found["eta_seconds"] is None
+    clock.now += 60
+    found = progress.snapshot()
+    assert found["stalled_seconds"] == 80, "what is taken back is no work"
+    progress.count(Counter.COPIED, 1, 10)
+    found = progress.snapshot()
+    assert (found["phase"], found["stalled_seconds"]) == ("copy", None)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*Counter]), st.integers(-50, 50), st.integers(0, 40)),
+        max_size=30,
+    )
+)
+def test_no_order_of_counts_makes_a_rate_negative_or_a_counter_fall(
+    steps: list[tuple[Counter, int, int]],
+) -> None:
+    clock = Clock()
+    progress = Progress(clock)
+    progress.phase("copy")
+    progress.expect(100, 1000)
+    last: dict[str, int] = {}
+    for counter, items, seconds in steps:
+        progress.count(counter, items, 10 * items)
+        clock.now += seconds
+        found = progress.snapshot()
+        for name in ("items_per_second", "bytes_per_second"):
+            assert found[name] is None or found[name] > 0
+        assert found["eta_seconds"] is None or found["eta_seconds"] >= 0
+        counts = found["phases"][0]["items"]
+        assert all(counts[name] >= count for name, count in last.items())
+        last = counts
+
+
 def test_the_end_says_the_whole() -> None:
     clock = Clock()
     progress = Progress(clock)
