@@ -6,6 +6,7 @@ is closed: loopback only, with a password that is in a file and never in an argu
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -79,18 +80,27 @@ def _bundled() -> Path | None:
         return None
 
 
-def write_config(directory: Path, port: int, password: str | None) -> Path:
+def write_config(directory: Path, port: int, password: str) -> Path:
     """Write the server's configuration (mode 0600) into its directory and return the path."""
     directory.mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
     path = directory / "valkey.conf"
-    secret = f'requirepass "{password}"' if password else ""
-    text = _CONFIG.format(port=port, secret=secret, directory=directory.absolute())
+    text = _CONFIG.format(
+        port=port, secret=f"requirepass {_quoted(password)}", directory=directory.absolute()
+    )
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "w") as file:
         file.write(text)
     fresh.replace(path)
     return path
+
+
+def _quoted(text: str) -> str:
+    """Return a text of any characters as valkey.conf takes it."""
+    if re.fullmatch(r"[\w-]+", text, re.ASCII):
+        return f'"{text}"'
+    plain = "".join(f"\\x{byte:02x}" for byte in text.encode())
+    return f'"{plain}"'
 
 
 def store_directory(settings: Settings) -> Path:
@@ -112,9 +122,10 @@ def _prepare(settings: Settings) -> tuple[Path, Path]:
         raise ConfigurationError(
             "An outside store is configured ([vfolder.redis] url); nothing to start."
         )
+    settings.check_store()
     redis, directory = settings.vfolder.redis, store_directory(settings)
     try:
-        return find_server(), write_config(directory, redis.port, redis.password)
+        return find_server(), write_config(directory, redis.port, redis.password or "")
     except OSError as error:
         raise ConfigurationError(f"Cannot write below {directory}: {error.strerror}.") from error
 

@@ -1,9 +1,11 @@
 """The text for people when the node is up: addresses, files, and commands to try."""
 
+import shlex
 import sys
 from pathlib import Path
 
-from core.settings import Settings
+from core.errors import ConfigurationError
+from core.settings import Settings, find
 from deploy import listeners
 
 _HEADER = "X-BackendAI-Storage-Auth-Token"
@@ -22,8 +24,8 @@ def greeting(settings: Settings) -> str:
     urls = {one.process: one for one in listeners.of(settings)}
     manager = urls["manager"].url
     trust = _trust(urls["manager"])
-    secret = f'"{_HEADER}: $({vfolder} config get api.manager.secret)"'
-    config = _shown(Path(settings.origin))
+    config, named = _shown(Path(settings.origin)), _option(settings)
+    secret = f'"{_HEADER}: $({vfolder} config get api.manager.secret{named})"'
     lines = ["", "The node runs.", "", *_addresses(settings), ""]
     lines += [f"  settings and secrets   {config} (keep it private)"]
     lines += [
@@ -33,10 +35,10 @@ def greeting(settings: Settings) -> str:
     lines += [
         "",
         "Try next, in another shell:",
-        f"  {vfolder} config check",
+        f"  {vfolder} config check{named}",
         f"  curl -s{trust} {manager}/volumes -H {secret}",
-        *_console_hints(settings, vfolder),
-        f"  {vfolder} demo",
+        *_console_hints(settings, vfolder, named),
+        f"  {vfolder} demo{named}",
         "",
         "Ctrl-C drains and stops everything.",
         "",
@@ -52,11 +54,21 @@ def console_of(settings: Settings) -> str:
     return f"{(settings.vfolder.doors.client_url or found.url).rstrip('/')}/console"
 
 
-def _console_hints(settings: Settings, vfolder: str) -> list[str]:
+def _option(settings: Settings) -> str:
+    """Return the option that names the file to a command here; empty where it is found without."""
+    try:
+        if find({}) == Path(settings.origin):
+            return ""
+    except ConfigurationError:
+        pass  # there is none where commands look
+    return f" --config {shlex.quote(_shown(Path(settings.origin)))}"
+
+
+def _console_hints(settings: Settings, vfolder: str, named: str) -> list[str]:
     """Return the command that signs a browser in."""
     if not console_of(settings):
         return []
-    return [f"  {vfolder} access user me --link  # signs a browser in to the console, once"]
+    return [f"  {vfolder} access user me --link{named}  # signs a browser in to the console, once"]
 
 
 def _addresses(settings: Settings) -> list[str]:

@@ -39,6 +39,7 @@ def prepare(arguments: Sequence[str]) -> Start:
     path = Path(options.config).absolute() if options.config else _default_path()
     first_run.ensure(path)
     settings = load(path)
+    settings.check_store()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     commands = procfile.read(Path(options.procfile))
     if not settings.vfolder.flower.password:  # the greeting says how to turn it on

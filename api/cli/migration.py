@@ -9,13 +9,11 @@ import click
 
 from api.cli.forms import FAILED, Output, print_json
 from core.errors import ConfigurationError, StorageError
-from core.settings import OVERRIDE_PREFIX, KeyReading, Reading, Settings, VolumeTable, keys_of, load
+from core.settings import KeyReading, Reading, Settings, VolumeTable, keys_of, load
 
 if TYPE_CHECKING:  # loading it takes long, and most commands do not need it
     from backends.entries import VolumeInventory
 
-#: The store is not asked for, so that the check works on any machine.
-_NO_STORE = {f"{OVERRIDE_PREFIX}VFOLDER__REDIS__URL": "redis://127.0.0.1"}
 #: Names that the text names per list; `--json` has all.
 _SHOWN = 10
 _COLUMNS = ("key", "reading", "note")
@@ -65,7 +63,7 @@ def check(context: click.Context, file: Path, directory: Path | None, *, as_json
         raise click.ClickException(error.detail) from None
     refused, volumes = "", []
     try:
-        settings = load(file.absolute(), _NO_STORE)
+        settings = load(file.absolute(), {}, ask_etcd=False)  # it works on any machine
     except ConfigurationError as error:
         refused = error.detail
         volumes = [_tree("(at DIRECTORY)", directory)] if directory else []

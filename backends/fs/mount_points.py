@@ -14,15 +14,15 @@ from core.settings import Settings
 def check_mounts(settings: Settings, only: str | None = None) -> None:
     """Check that the volumes of `[vfolder.mounts] require-mount` are mount points; for the start.
 
-    `only` names one volume to check. A mount that hangs is one: it is given `[vfolder.worker]
-    prove-timeout` to answer.
+    Those that the node does not serve are left out. `only` names one volume to check. A mount that
+    hangs is one: it is given `[vfolder.worker] prove-timeout` to answer.
 
     Raises:
         NotYetThere: one is not; the sentence names it.
     """
     mounts = settings.vfolder.mounts
     for name, table in settings.volume.items():
-        if only not in (None, name):
+        if only not in (None, name) or not settings.vfolder.worker.serves(name):
             continue
         path = settings.volume_path(table)
         if mounts.requires(name) and not _is_mounted(path, settings.vfolder.worker.prove_timeout):

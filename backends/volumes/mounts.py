@@ -189,5 +189,4 @@ def _resolved(path: Path) -> Path:
 
 def _chosen(settings: Settings, names: list[str]) -> list[str]:
     """Return those of the names that `[vfolder.worker] volumes` chooses; empty chooses all."""
-    chosen = settings.vfolder.worker.volumes
-    return [name for name in names if not chosen or name in chosen]
+    return [name for name in names if settings.vfolder.worker.serves(name)]

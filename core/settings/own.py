@@ -125,6 +125,10 @@ class WorkerTable(Table, frozen=True):
     #: Socket where the worker sets quota for doors that do not run as root; empty: none.
     quota_socket: str = ""
 
+    def serves(self, volume: str) -> bool:
+        """Return whether this node serves a volume of its file."""
+        return not self.volumes or volume in self.volumes
+
 
 class MountsTable(Table, frozen=True):
     """`[vfolder.mounts]`: which volumes are mounts, and what the manager may mount below them."""

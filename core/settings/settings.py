@@ -103,6 +103,23 @@ class Settings(
         """Return whether this node runs its own Valkey."""
         return not self.vfolder.redis.is_external
 
+    def check_store(self) -> None:
+        """Check that the embedded store has a password, where this node runs one.
+
+        Raises:
+            ConfigurationError: it has none; the message says what to write.
+        """
+        if not self.store_is_embedded or self.vfolder.redis.password:
+            return
+        from_etcd = " etcd named none: it did not answer, or has none." if self.etcd else ""
+        raise ConfigurationError(
+            "[vfolder.redis] password is missing. Without one, every user of this machine could "
+            "write to the embedded store, and so to the queues of the worker. Write a long random "
+            "text as password "
+            f"below [vfolder.redis] in {self.origin}, or name another store there by url."
+            f"{from_etcd}"
+        )
+
 
 def find(environ: Mapping[str, str] | None = None) -> Path:
     """Return the configuration file: the variable's, else the first that exists in `SEARCH`.
@@ -123,8 +140,15 @@ def find(environ: Mapping[str, str] | None = None) -> Path:
     )
 
 
-def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load(
+    path: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    ask_etcd: bool = True,
+) -> Settings:
     """Return the settings of the file and the environment, after every key and value was checked.
+
+    Without `ask_etcd` no server is asked: the address of Redis stays out where only etcd has it.
 
     Raises:
         ConfigurationError: a key or value is wrong; the message names it and says what to do.
@@ -134,7 +158,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     tables = file_tables(path)
     _override(tables, environ)
     _override_etcd(tables, environ)
-    redis_from_etcd.complete(tables)
+    if ask_etcd:
+        redis_from_etcd.complete(tables)
     tables["origin"] = str(path.absolute())
     return _checked(tables)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from api.cli.configuration.check import ERROR, NOTE, WARNING, Finding, check_file
-from core.settings import CONFIG_VARIABLE
+from backends.fs import check_mounts
+from core.settings import CONFIG_VARIABLE, load
 from tests.support import preloaded
 from tests.support.doors import SECRET, TICKET_SECRET, settings_in
 
@@ -277,6 +278,41 @@ def test_the_rights_of_the_configured_user(tmp_path: Path) -> None:
     found = {one.key: one for one in findings(tmp_path, change)}
     assert "chown its top" in found["volume.local.path"].text
     assert "cannot reach" in found["vfolder.state-dir"].text
+
+
+ETCD = '[etcd]\nnamespace = "local"\naddr = "127.0.0.1:{port}"\n[storage-proxy]'
+
+
+def test_an_embedded_store_without_a_password_is_found(tmp_path: Path) -> None:
+    url = ('url = "redis://127.0.0.1:1"', "")
+    found = [one for one in findings(tmp_path, url) if one.level == ERROR]
+    assert [one.key for one in found] == ["vfolder.redis.password"]
+    assert "below [vfolder.redis]" in found[0].text
+    closed = ('url = "redis://127.0.0.1:1"', 'password = "p"')
+    assert [one for one in findings(tmp_path, closed) if one.level == ERROR] == []
+
+
+def test_etcd_is_not_asked(tmp_path: Path) -> None:
+    with socket.socket() as etcd:
+        etcd.bind(("127.0.0.1", 0))
+        etcd.listen()
+        etcd.settimeout(0)
+        change = ("[storage-proxy]", ETCD.format(port=etcd.getsockname()[1]))
+        found = findings(tmp_path, change, ('url = "redis://127.0.0.1:1"', ""))
+        with pytest.raises(BlockingIOError):
+            etcd.accept()
+    assert [one for one in found if one.level != NOTE] == []
+    assert "this check does not" in next(one.text for one in found if one.key == "vfolder.redis")
+
+
+def test_a_volume_that_this_node_does_not_serve_is_not_looked_for_here(tmp_path: Path) -> None:
+    more = (
+        f'[{MORE}]\nbackend = "vfs"\npath = "absent"\n[vfolder.mounts]\nrequire-mount = ["more"]\n'
+    )
+    assert f"{MORE}.path" in [one.key for one in findings(tmp_path, more=more)]
+    more += '[vfolder.worker]\nvolumes = ["local"]\n'
+    assert [one for one in findings(tmp_path, more=more) if one.level != NOTE] == []
+    check_mounts(load(tmp_path / "storage-proxy.toml", {}))
 
 
 def command(path: Path, *words: str) -> subprocess.CompletedProcess[str]:

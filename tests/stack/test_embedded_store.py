@@ -37,6 +37,16 @@ def test_no_one_enters_without_the_password(valkey: Valkey) -> None:
         stranger.ping()
 
 
+def test_a_password_may_have_any_character(own: Valkey) -> None:
+    own.password = 'a "b\\c\n#é$'
+    own.start()
+    try:
+        with own.client() as client:
+            assert client.ping()
+    finally:
+        own.stop()
+
+
 def test_the_password_is_not_in_the_argument_list(valkey: Valkey) -> None:
     assert valkey.process is not None
     line = Path(f"/proc/{valkey.process.pid}/cmdline").read_bytes()

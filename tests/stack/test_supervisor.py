@@ -47,6 +47,28 @@ def test_flower_without_a_password_is_left_out(node: Node) -> None:
     assert node.stop() == 0
 
 
+def test_an_embedded_store_without_a_password_does_not_start(node: Node) -> None:
+    text = node.config.read_text("utf-8")
+    password = f'password = "{node.settings.vfolder.redis.password}"'
+    assert password in text
+    node.config.write_text(text.replace(password, ""), "utf-8")
+    node.start()
+    assert node.wait() == 2
+    assert "[vfolder.redis] password is missing" in node.output
+    assert f"in {node.config}" in node.output
+    alone = subprocess.run(
+        [sys.executable, "-m", "deploy.embedded_store"],
+        env=os.environ | {"VFOLDER_CONFIG": str(node.config)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert alone.returncode != 0
+    assert "[vfolder.redis] password is missing" in alone.stderr
+
+
 def test_ctrl_c_ends_everyone_and_the_store_last(node: Node) -> None:
     node.start()
     node.wait_until_it_says("The node runs.")
@@ -254,6 +276,31 @@ def test_piped_output_is_one_event_of_json_per_line(node: Node) -> None:
     assert [line["event"] for line in talker] == ["plain", "job ended"]
     assert talker[1]["timestamp"] == "2026-11-29T08:00:00Z"
     assert any("config check" in line for line in node.greeting())
+    assert node.stop() == 0
+
+
+def test_the_commands_of_the_greeting_find_the_file_that_was_named(node: Node) -> None:
+    node.start()
+    node.wait_until_it_says("The node runs.")
+    wait_for(node.greeting)
+    check = next(line for line in node.greeting() if "config check" in line)
+    secret = re.search(r"\$\((.*)\)", "\n".join(node.greeting()))
+    assert secret
+    own = {name: text for name, text in os.environ.items() if name != "VFOLDER_CONFIG"}
+    for line, printed in ((check, str(node.config)), (secret[1], node.settings.api.manager.secret)):
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=ROOT,
+            env=own,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert printed in done.stdout
+    demo = next(line for line in node.greeting() if "vfolder demo" in line)
+    assert demo.endswith(f"--config {node.config}")
     assert node.stop() == 0
 
 

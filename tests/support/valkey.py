@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -32,7 +33,7 @@ class Valkey:
     @property
     def url(self) -> str:
         """The URL without a database number, for `[vfolder.redis] url`."""
-        return f"redis://:{self.password}@127.0.0.1:{self.port}"
+        return f"redis://:{quote(self.password, safe='')}@127.0.0.1:{self.port}"
 
     def client(self, database: int = 0) -> Redis:
         """A new client; the caller closes it."""

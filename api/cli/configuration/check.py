@@ -45,7 +45,7 @@ def check_file(file: Path) -> tuple[Settings | None, list[Finding]]:
     """Return the settings of a file, None where no process starts with it, and what was found."""
     found = list(_keys(file))
     try:
-        settings = load(file)
+        settings = load(file, ask_etcd=False)
     except ConfigurationError as error:
         found.append(Finding(ERROR, "", error.detail))
         return None, found
@@ -72,7 +72,8 @@ def _keys(file: Path) -> Iterator[Finding]:
 def _volumes(settings: Settings) -> Iterator[Finding]:
     for name, table in settings.volume.items():
         yield from option_findings(settings, name)
-        yield from _mount(settings, name, settings.volume_path(table))
+        if settings.vfolder.worker.serves(name):
+            yield from _mount(settings, name, settings.volume_path(table))
     if not settings.volume:
         yield Finding(WARNING, "volume", "names no volume: this node serves none of its own.")
 
@@ -127,6 +128,19 @@ def _mount(settings: Settings, name: str, path: Path) -> Iterator[Finding]:
             key,
             f"the user {user.uid} of the doors may not write to {path}; chown its top.",
         )
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    """Name an embedded store without a password, and a store that only etcd knows."""
+    if settings.store_is_embedded and settings.etcd is not None:
+        text = "names no server: the start asks [etcd] for it, this check does not"
+        alone = "" if settings.vfolder.etcd.required else "; [vfolder.etcd] required is not set"
+        yield Finding(NOTE, "vfolder.redis", f"{text}{alone}.")
+        return
+    try:
+        settings.check_store()
+    except ConfigurationError as error:
+        yield Finding(ERROR, "vfolder.redis.password", error.detail)
 
 
 def _artifacts(settings: Settings) -> Iterator[Finding]:
@@ -271,7 +285,7 @@ def _access(settings: Settings) -> Iterator[Finding]:
 
 
 _PARTS = (
-    *(_volumes, _artifacts, _certificates, _addresses),
+    *(_volumes, _store, _artifacts, _certificates, _addresses),
     *(_directories, _modes, _names, _access),
 )
 
