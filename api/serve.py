@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from backends.fs import check_mounts, native
+from backends.fs import check_mounts, inheritance, native
 from core.errors import ConfigurationError
 from core.process import end_unstarted, loading, metrics_files
 from core.settings import load
@@ -18,6 +18,7 @@ def main() -> None:
     if len(sys.argv) != 2 or sys.argv[1] not in DOORS:  # noqa: PLR2004 - the program and its argument
         sys.exit(_USAGE)
     door = sys.argv[1]
+    inheritance.set_umask()
     logs.configure(door)
     try:
         settings = load()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SECRET_MODE = 0o600
+#: Agents with another user reach the volume below.
+_DIRECTORY_MODE = 0o755
 _SECRET_BYTES = 24
 _PASSWORD_BYTES = 18
 
@@ -79,7 +81,8 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
     """
     if path.exists():
         return False
-    (path.parent / "volumes" / "local").mkdir(parents=True, exist_ok=True)
+    for made in (path.parent, path.parent / "volumes", path.parent / "volumes" / "local"):
+        _make(made)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # a crash may leave it
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "w") as file:
         file.write(_text(ports or Ports()))
@@ -92,6 +95,13 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
     finally:
         fresh.unlink()
     return True
+
+
+def _make(directory: Path) -> None:
+    """Make a directory that other users enter, whatever the umask of the shell is."""
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(_DIRECTORY_MODE)
 
 
 def _text(ports: Ports) -> str:

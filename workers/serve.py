@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import Any
 
-from backends.fs import check_mounts, native
+from backends.fs import check_mounts, inheritance, native
 from core import settings as configuration
 from core.errors import ConfigurationError
 from core.process import end_unstarted, identity, loading, metrics_files
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
         settings = configuration.load()
         logs.set_level(settings.log_level)
         if arguments[0] == "worker":
+            inheritance.set_umask()
             native.report()
             check_mounts(settings)
         counters = metrics_files.start_fresh(settings, arguments[0])

@@ -30,7 +30,7 @@ from core.errors import (
 )
 from core.names import VFolderId, VFolderPath
 
-#: The mode of directories that callers make (umask applies).
+#: The mode of directories that callers make (doors and workers set their umask).
 DIRECTORY_MODE = 0o755
 #: A removed directory that holds more entries, or takes longer, is left to the sweep.
 REMOVED_ENTRIES_MAX = 10_000

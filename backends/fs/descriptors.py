@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from backends.fs import linux
 
-#: Mode of directories between the volume and a vfolder; the umask applies.
+#: Mode of directories between the volume and a vfolder; doors and workers set their umask.
 PREFIX_MODE = 0o755
 #: Mode of hidden directories: only vfolder reads them.
 HIDDEN_MODE = 0o700

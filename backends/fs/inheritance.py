@@ -23,6 +23,9 @@ _FILE_MODE_UNDER_ACL = 0o666
 #: The same of a directory.
 DIRECTORY_MODE = 0o755
 _DIRECTORY_MODE_UNDER_ACL = 0o777
+#: The umask of doors and workers, whatever that of their shell was: it takes nothing from the
+#: modes above and from those of scopes, prefixes and vfolders.
+UMASK = 0o022
 #: Default and access ACLs, as setxattr(2) takes them (linux/posix_acl_xattr.h): a version, then a
 #: tag, permissions and an id for each entry.
 _ACL_DEFAULT = "system.posix_acl_default"
@@ -34,6 +37,11 @@ _USER_OBJ, _GROUP_OBJ, _MASK, _OTHER = 0x01, 0x04, 0x10, 0x20
 _NONE = frozenset({errno.ENODATA, errno.EOPNOTSUPP, errno.ENOSYS})
 #: An attribute that the process may not set, or that the file system of now does not take.
 REFUSED = _NONE | {errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTTY}
+
+
+def set_umask() -> None:
+    """Set the umask of this process, so that other users enter what it publishes; for its start."""
+    os.umask(UMASK)
 
 
 def inherit_access(descriptor: int, parent: int, owner: Owner = Owner.SERVICE) -> None:

@@ -19,7 +19,7 @@ from core.errors import (
 )
 from core.names import VFolderId, VFolderPath
 
-#: The mode of directories that are made above a target path (umask applies).
+#: The mode of directories that are made above a target path (doors and workers set their umask).
 DIRECTORY_MODE = 0o755
 
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from core.cluster import NodeStore
@@ -15,8 +15,13 @@ STOP_SECONDS = 120.0
 
 
 @contextmanager
-def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
-    """A worker that serves a volume, drained at the end of the block; gives its process id."""
+def running_worker(
+    settings: Settings, volume: str = "local", before: Sequence[str] = ()
+) -> Iterator[int]:
+    """A worker that serves a volume, started through `before`; gives its process id.
+
+    It is drained at the end of the block.
+    """
     log_path = settings.directory / "worker.log"
     with log_path.open("ab") as log:
         process = preloaded.start(
@@ -25,6 +30,7 @@ def running_worker(settings: Settings, volume: str = "local") -> Iterator[int]:
             output=log,
             environment=os.environ | {CONFIG_VARIABLE: settings.origin},
             death_signal=signal.SIGTERM,
+            before=before,
         )
     with connect(settings, Database.JOBS) as client:
         book = NodeStore(client)

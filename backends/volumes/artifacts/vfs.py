@@ -35,7 +35,7 @@ from core.settings import VfsStorageTable
 from core.telemetry import logger
 
 OCTET_STREAM = "application/octet-stream"
-#: Modes of what callers create; the umask applies.
+#: Modes of what callers create; doors and workers set their umask.
 DIRECTORY_MODE = 0o755
 FILE_MODE = 0o644
 #: Bytes of one write of an upload.
