@@ -61,7 +61,11 @@ class Console:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on(
             "console",
-            lambda line: self.faults.append(line.text) if line.type == "error" else None,
+            lambda line: (
+                self.faults.append(f"{line.text} {line.location['url']}")
+                if line.type == "error"
+                else None
+            ),
         )
         if person:
             answer = context.request.post(

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.api.people.console.conftest import Console
+from tests.support.node import wait_for
 
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
 
@@ -22,6 +23,11 @@ def test_an_admin_changes_the_members_of_a_group(console: Console) -> None:
     role = card.get_by_role("combobox", name=f"Role of user {str(friend.id)[:8]}")
     expect(role).to_have_value("member")
     console.check(page)
+    links = card.get_by_role("checkbox", name="Links for visitors")
+    expect(links).to_be_checked()
+    links.uncheck()
+    page.reload()
+    expect(links).not_to_be_checked()
     role.select_option("admin")
     theirs = console.open(friend, "/console/groups")
     expect(theirs.get_by_text("you are an admin of it")).to_be_visible()
@@ -32,6 +38,7 @@ def test_an_admin_changes_the_members_of_a_group(console: Console) -> None:
     card.get_by_role("combobox", name="Role of me").select_option("member")
     expect(page.get_by_text("A group keeps its last admin")).to_be_visible()
     expect(card.get_by_role("combobox", name="Role of me")).to_have_value("admin")
+    wait_for(lambda: not console.people.call(friend, "GET", "/v1/groups").json()["groups"])
     theirs.reload()
     expect(theirs.get_by_text("You are in no group.")).to_be_visible()
 

@@ -91,6 +91,15 @@ def test_directories_are_made_and_entries_are_moved_and_copied(console: Console)
     assert (root / "b.txt").exists()
     page.go_back()
     expect(page.get_by_role("row", name="Directory: sub")).to_be_visible()
+    other = console.folder()
+    page.get_by_role("row", name="b.txt").click()
+    page.get_by_role("toolbar").get_by_role("button", name="Move to").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Folder").select_option(f"local:{other.id}")
+    dialog.get_by_role("button", name="Move here").click()
+    expect(page.get_by_text(f"1 entry moved to {other.id}.")).to_be_visible()
+    assert (console.people.path(other) / "b.txt").read_text() == "b"
+    assert not (root / "b.txt").exists()
 
 
 def test_names_that_are_no_text_are_shown_and_can_be_worked_with(console: Console) -> None:

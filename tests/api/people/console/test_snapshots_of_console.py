@@ -31,14 +31,17 @@ def test_a_snapshot_is_made_and_looked_into(kept: People, chromium: Browser) -> 
     console = Console(kept, chromium, kept.person())
     answer = kept.call(console.owner, "POST", "/v1/vfolders", {"name": "corpus", "volume": VOLUME})
     folder = answer.json()["id"]
-    for path in kept.settings.volume_path(kept.settings.volume[VOLUME]).glob("*/??/??/*"):
-        (path / "deep").mkdir()
-        (path / "deep/a.txt").write_text("before")
+    top = kept.settings.volume_path(kept.settings.volume[VOLUME])
+    path = next(top.glob("*/??/??/*"))
+    (path / "deep").mkdir()
+    (path / "deep/a.txt").write_text("before")
     page = console.open(console.owner, f"/console/snapshots/{VOLUME}:{folder}")
     expect(page.get_by_text("No snapshots yet.")).to_be_visible()
     page.get_by_role("button", name="Make snapshot").first.click()
     page.get_by_role("dialog").get_by_label("Name").fill("monday")
     page.get_by_role("dialog").get_by_role("button", name="Make snapshot").click()
+    expect(page.get_by_role("row", name="monday")).to_be_visible()
+    (path / "deep/a.txt").write_text("after")
     page.get_by_role("row", name="monday").dblclick()
     page.get_by_role("row", name="deep").get_by_role("link").click()
     expect(page).to_have_url(re.compile(f"/console/snapshots/{VOLUME}:{folder}/monday/deep$"))
@@ -50,5 +53,9 @@ def test_a_snapshot_is_made_and_looked_into(kept: People, chromium: Browser) -> 
     assert download.value.path().read_text() == "before"
     page.keyboard.press("Escape")
     page.get_by_role("link", name="Snapshots of corpus").click()
-    expect(page.get_by_role("row", name="monday")).to_be_visible()
+    page.get_by_role("row", name="monday").click(button="right")
+    page.get_by_role("menuitem", name="Restore over this folder").click()
+    page.get_by_role("dialog").get_by_role("button", name="Restore over this folder").click()
+    expect(page.get_by_text("corpus is as it was at monday.")).to_be_visible()
+    assert next(top.glob("*/??/??/*/deep/a.txt")).read_text() == "before"
     console.end()

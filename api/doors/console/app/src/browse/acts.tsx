@@ -115,7 +115,11 @@ export async function paste(here: Here): Promise<void> {
   if (taken.mode === "move" && same) {
     clipboard.value = null;
     await moveAll({ ...here, path: taken.path }, taken.entries, here.path);
-  } else await copyAll({ ...here, folder: taken.folder, path: taken.path }, taken.entries, here.folder, here.path);
+  } else {
+    const moves = taken.mode === "move" && may(taken.folder, "rwd");
+    if (moves) clipboard.value = null;
+    await transferAll({ ...here, folder: taken.folder, path: taken.path }, taken.entries, here.folder, here.path, moves);
+  }
   await here.listing.load();
 }
 
@@ -148,7 +152,8 @@ async function each<T>(items: T[], run: (item: T) => Promise<unknown>): Promise<
   await Promise.all(Array.from({ length: AT_A_TIME }, worker));
 }
 
-async function copyAll(from: Here, entries: Entry[], target: VFolder, directory: string): Promise<void> {
+/** Copy entries by jobs, also into another folder; a move takes away from here what arrived there. */
+async function transferAll(from: Here, entries: Entry[], target: VFolder, directory: string, moves: boolean): Promise<void> {
   const here = reference(from.folder) === reference(target) && directory === from.path;
   const taken = new Set(here ? from.listing.rows.value.map((one) => one.name) : []);
   const jobs: Array<Promise<Job>> = [];
@@ -157,6 +162,7 @@ async function copyAll(from: Here, entries: Entry[], target: VFolder, directory:
     for (let number = 2; taken.has(name); number++) name = beside(entry.name, number);
     const job = await post<Job>(`${base(from.folder)}/transfer`, {
       to: reference(target), source_path: join(from.path, entry.name), target_path: join(directory, name), on_conflict: "fail",
+      ...(moves ? { remove_source: true } : {}),
     }, { headers: repeatKey() });
     jobs.push(ended(job));
   }
@@ -164,7 +170,10 @@ async function copyAll(from: Here, entries: Entry[], target: VFolder, directory:
   const failed = results.flatMap((one, index) => (one.status === "rejected" ? [{ reason: one.reason as unknown, entry: entries[index]! }] : []));
   for (const one of failed.slice(0, 1)) toastProblem(one.reason, shown(one.entry.name));
   const done = entries.length - failed.length;
-  if (done) toast(t("entries.copied", { n: done, where: directory ? shown(directory) : titleOf(target) }));
+  const where = directory ? shown(directory) : titleOf(target);
+  if (done) toast(t(moves ? "entries.moved" : "entries.copied", { n: done, where }));
+  // What changed meanwhile stays in its place; the job says so.
+  for (const one of results) if (moves && one.status === "fulfilled" && one.value.state === "partial") toast(one.value.progress?.text ?? "");
 }
 
 export function moveOrCopy(here: Here, entries: Entry[], mode: Clipboard["mode"]): void {
@@ -174,7 +183,7 @@ export function moveOrCopy(here: Here, entries: Entry[], mode: Clipboard["mode"]
 function WhereDialog({ here, entries, mode, onClose }: { here: Here; entries: Entry[]; mode: Clipboard["mode"]; onClose: () => void }) {
   const target = useSignal(here.folder);
   const directory = useSignal(here.path);
-  const others = useLoad(mode === "copy" ? "folders" : null, async (signal) =>
+  const others = useLoad(mode === "copy" || may(here.folder, "rwd") ? "folders" : null, async (signal) =>
     (await listAll({}, signal)).vfolders.filter((one) => may(one, "rw")));
   const inside = new Set(entries.filter((one) => one.kind === "directory").map((one) => join(here.path, one.name)));
   const same = directory.value === here.path && reference(target.value) === reference(here.folder);
@@ -182,8 +191,9 @@ function WhereDialog({ here, entries, mode, onClose }: { here: Here; entries: En
     <FormDialog title={t(mode === "move" ? "move.title" : "copy.title", { what: named(entries) })} onClose={onClose}
       confirm={t(mode === "move" ? "move.here" : "copy.here")} disabled={mode === "move" && same}
       onConfirm={async () => {
-        if (mode === "move") return moveAll(here, entries, directory.value);
-        void copyAll(here, entries, target.value, directory.value).then(() => here.listing.load(), (error) => toastProblem(error));
+        const moves = mode === "move";
+        if (moves && reference(target.value) === reference(here.folder)) return moveAll(here, entries, directory.value);
+        void transferAll(here, entries, target.value, directory.value, moves).then(() => here.listing.load(), (error) => toastProblem(error));
       }}>
       {others.data && (
         <Field label={t("folder")}>

@@ -1,7 +1,7 @@
 /** The groups of a person: who is in them, and for group admins who comes and goes. */
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { get, post, remove } from "../lib/api";
+import { get, patch, post, remove } from "../lib/api";
 import { useLoad, type Load } from "../lib/load";
 import { me } from "../lib/session";
 import { t } from "../texts";
@@ -16,6 +16,7 @@ interface Group {
   name: string | null;
   admin: boolean;
   members_kept: boolean;
+  links_allowed: boolean;
 }
 interface Member {
   id: string;
@@ -36,18 +37,25 @@ export function Groups() {
     <section class="column">
       <h1>{t("groups")}</h1>
       <Part load={load} empty={(data) => (data.groups.length ? null : <Empty icon="users" text={t("groups.none")} />)}>
-        {(data) => data.groups.map((one) => <GroupCard key={one.id} group={one} />)}
+        {(data) => data.groups.map((one) => <GroupCard key={one.id} group={one} reload={load.reload} />)}
       </Part>
     </section>
   );
 }
 
-function GroupCard({ group }: { group: Group }) {
+function GroupCard({ group, reload }: { group: Group; reload: () => void }) {
   const load = useLoad(`members ${group.id}`, (signal) => get<Members>(`/v1/groups/${group.id}/members`, { signal }));
   const name = titleOf(group);
   return (
     <section aria-label={name}>
       <h2>{name} {group.admin && <span class="muted">· {t("groups.admin.you")}</span>}</h2>
+      {group.admin && (
+        <label class="tick">
+          <input type="checkbox" checked={group.links_allowed}
+            onChange={(event) => void patch(`/v1/groups/${group.id}`, { links_allowed: event.currentTarget.checked }).catch((error) => toastProblem(error, name)).then(reload)} />
+          {t("groups.links")}
+        </label>
+      )}
       <Part load={load} rows={2} subject={name}>
         {({ members }) => members === null ? <p class="muted">{t("groups.by-token")}</p> : (
           <>

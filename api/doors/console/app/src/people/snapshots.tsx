@@ -70,6 +70,7 @@ function Of({ folder }: { folder: VFolder }) {
             menu={(row) => [
               { label: t("snapshots.look"), icon: "eye", run: () => look(folder, row) },
               { label: t("snapshots.restore"), icon: "undo", run: () => restore(folder, row) },
+              may(folder, "owner") && { label: t("snapshots.over"), icon: "undo", danger: true, run: () => void restoreOver(folder, row) },
               may(folder, "owner") && { label: t("snapshots.delete"), icon: "trash", danger: true, run: () => void drop(folder, row, load) },
             ]} />
         )}
@@ -89,6 +90,14 @@ function restore(folder: VFolder, row: Snapshot): void {
         toast(t("snapshots.restored", { name }));
       }} />
   ));
+}
+
+async function restoreOver(folder: VFolder, row: Snapshot): Promise<void> {
+  const title = t("snapshots.over.title", { folder: titleOf(folder), name: row.name });
+  if (!(await ask({ title, body: <p>{t("snapshots.over.body")}</p>, confirm: t("snapshots.over"), danger: true }))) return;
+  await post<Job>(`${base(folder)}/snapshots/${encodeURIComponent(row.name)}/restore`, { over: true }, { headers: repeatKey() })
+    .then(ended)
+    .then(() => toast(t("snapshots.over.done", { folder: titleOf(folder), name: row.name })), (error) => toastProblem(error, row.name));
 }
 
 async function drop(folder: VFolder, row: Snapshot, load: Load<Snapshot[]>): Promise<void> {

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-EOZPMHRL.js";import"./chunk-JCC5S62I.js";import"./chunk-NMJLKVDV.js";import"./chunk-LJZVXZHY.js";import"./chunk-ELIAXDKR.js";import"./chunk-O55OOR26.js";import"./chunk-IHAKP5XK.js";import"./chunk-GWV7YAO3.js";import"./chunk-67HR7KAB.js";import"./chunk-SV2FJJF3.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
