@@ -3,11 +3,14 @@
 `python -m deploy.embedded_store` becomes the server (execve), so that signals reach it directly and
 its exit status is that of the process. It is durable: an append-only file, synced every second. It
 is closed: loopback only, with a password that is in a file and never in an argument list.
+
+With arguments it becomes a server with these arguments alone (`vfolder store FILE`).
 """
 
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from core.errors import ConfigurationError
@@ -109,12 +112,20 @@ def store_directory(settings: Settings) -> Path:
 
 
 def main() -> None:
-    """Become the server; with an outside store in the configuration, exit with a message."""
+    """Become the server: with the arguments, if any, else with those of the embedded store.
+
+    With an outside store in the configuration and no arguments, exit with a message.
+    """
+    arguments = sys.argv[1:]
     try:
-        server, config = _prepare(load())
+        if arguments:
+            server = find_server()
+        else:
+            server, config = _prepare(load())
+            arguments = [str(config)]
     except ConfigurationError as error:
         end_unstarted(error)
-    os.execv(server, [str(server), str(config)])  # noqa: S606 - no shell is meant
+    os.execv(server, [str(server), *arguments])  # noqa: S606 - no shell is meant
 
 
 def _prepare(settings: Settings) -> tuple[Path, Path]:

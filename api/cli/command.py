@@ -99,6 +99,13 @@ def up(arguments: tuple[str, ...]) -> None:
 
 
 @main.command(context_settings=_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, required=True)
+def store(arguments: tuple[str, ...]) -> None:
+    """Run the Valkey that comes with vfolder, with the arguments of valkey-server."""
+    _become("deploy.embedded_store", arguments)
+
+
+@main.command(context_settings=_PASSED_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def demo(arguments: tuple[str, ...]) -> None:
     """Show the main job on real files, from upload to delete."""

@@ -1,6 +1,7 @@
 """The program behind `vfolder demo`: its exit status is 0 only if every check passed."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -13,11 +14,15 @@ from deploy.demo.story import Story
 from deploy.greeting import console_of
 
 _INTERRUPTED = 130
+#: The exit status of a shell for a program that a signal ended is this plus the signal.
+_SIGNALLED = 128
 
 
 def main() -> None:
     """Run the demonstration on a running node, or on a node of its own."""
     options = _parser().parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     show = Show()
     try:
         with demo_node(options.config, show) as node:
@@ -34,6 +39,13 @@ def main() -> None:
         show.say(f"To look at folders in a browser: {look}")
     else:
         show.say("To look at folders in a browser, turn on the console: see docs/console.md")
+
+
+def _end(number: int, _frame: object) -> None:
+    """End as by Ctrl-C, so that the temporary node and its directory go; a second signal waits."""
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    sys.exit(_SIGNALLED + number)
 
 
 def _parser() -> argparse.ArgumentParser:

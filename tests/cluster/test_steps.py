@@ -18,7 +18,6 @@ import requests
 
 from core.process import end_with_parent
 from core.settings import load
-from deploy.embedded_store import find_server
 from tests.support.hosts import Host, hosts
 from tests.support.node import ROOT, wait_for
 
@@ -33,7 +32,7 @@ BLOCK = re.compile(
 )
 ADDRESSES = ("192.0.2.", "198.18.0.")
 #: Commands that run until Ctrl-C, and what they print when they are up.
-LASTING = {"vfolder up": "The node runs.", "valkey-server": ""}
+LASTING = {"vfolder up": "The node runs.", "vfolder store": ""}
 STORE_PORT = 6379
 
 
@@ -140,7 +139,6 @@ class Machine:
 def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "valkey-server").symlink_to(find_server())
     copy = 'name=${2%%:*}; path=${2#*:/srv/vfolder/}; exec cp "$1" "$OTHER/$name/$path"'
     (tools / "scp").write_text(f"#!/bin/sh\n{copy}\n")
     (tools / "scp").chmod(0o755)
@@ -164,6 +162,20 @@ def blocks() -> list[tuple[str, bool, str]]:
     ]
 
 
+def check_the_copy_is_not_repeated(machine: Machine, text: str) -> None:
+    """The block that copies the data of the embedded store leaves newer ones as they are."""
+
+    def data() -> dict[str, tuple[int, int]]:
+        files = (machine.home / "store" / "appendonlydir").iterdir()
+        return {file.name: (file.stat().st_ino, file.stat().st_ctime_ns) for file in files}
+
+    before = data()
+    assert before
+    assert (machine.home / "store").stat().st_mode & 0o777 == 0o700
+    assert "nothing is copied" in machine.run(text)
+    assert data() == before
+
+
 def test_the_steps_lead_to_a_cluster(machines: dict[str, Machine]) -> None:
     alpha, beta = machines["alpha"], machines["beta"]
     first = ""
@@ -179,6 +191,8 @@ def test_the_steps_lead_to_a_cluster(machines: dict[str, Machine]) -> None:
             machine.start(text, lasting[0])
         else:
             outputs.append(machine.run(text))
+            if after_ctrl_c:
+                check_the_copy_is_not_repeated(machine, text)
     assert re.search(r"^alpha\talive\t", outputs[-1], re.MULTILINE), outputs[-1]
     assert re.search(r"^beta\talive\t", outputs[-1], re.MULTILINE), outputs[-1]
     assert re.search(r"^shared\tvfs\trun\talpha, beta\t", outputs[-1], re.MULTILINE), outputs[-1]

@@ -26,6 +26,7 @@ MADE = {
     "compose/storage-proxy.toml",
     "compose/store.conf",
     "store/valkey.conf",
+    "var/first.toml",
     "up.lock",
     "storage-proxy.toml",
     "var/storage-proxy.toml",

@@ -1,7 +1,9 @@
 """The demonstration, on a running node and on a temporary one."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.process import end_with_parent
 from deploy.demo.http import Doors
 from tests.support import preloaded
 from tests.support.doors import running_door, settings_in
-from tests.support.node import Node
+from tests.support.node import Node, wait_for
 from tests.support.valkey import Valkey
 
 #: A healthy process answers sooner than this.
@@ -71,6 +74,23 @@ def test_without_a_node_it_starts_one_and_leaves_nothing(tmp_path: Path, tree: P
     result = demo("--tree", tree, TMPDIR=str(room), VFOLDER_CONFIG=str(missing))
     assert result.returncode == 0, result.stdout + result.stderr
     assert "no node runs: starting one" in result.stdout
+    assert list(room.iterdir()) == []
+    assert not any(str(room).encode() in line for line in command_lines())
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_demonstration_leaves_nothing(tmp_path: Path, tree: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.cli", "demo", "--tree", str(tree)],
+        env=os.environ | {"TMPDIR": str(room), "VFOLDER_CONFIG": str(tmp_path / "none.toml")},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - a prctl only
+    )
+    wait_for(lambda: list(room.glob("vfolder-demo-*/output")))
+    process.terminate()
+    assert process.wait(timeout=120) == 128 + signal.SIGTERM
     assert list(room.iterdir()) == []
     assert not any(str(room).encode() in line for line in command_lines())
 

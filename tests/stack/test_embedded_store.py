@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,16 @@ def test_a_polite_end_is_status_zero_and_leaves_nothing(own: Valkey) -> None:
 
 def test_the_server_is_a_file_that_can_be_started() -> None:
     assert find_server().is_file()
+
+
+def test_the_command_runs_the_server_that_comes_with_vfolder() -> None:
+    command = [sys.executable, "-m", "api.cli", "store"]
+    done = subprocess.run(
+        [*command, "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    own = subprocess.run(
+        [find_server(), "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == own.stdout
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert refused.returncode == 2, "without arguments it would be the embedded store"

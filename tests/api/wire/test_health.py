@@ -191,3 +191,16 @@ def test_many_processes_prove_with_few_writes(redis_client: Redis) -> None:
     changed = redis_client.info("persistence")["rdb_changes_since_last_save"] - before
     assert changed < 50
     assert redis_client.pttl(PROOF_KEY) > 0
+
+
+def test_a_volume_that_the_node_does_not_serve_keeps_it_from_nothing(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    """As on the node of the scheduler, whose file names the volumes of all nodes."""
+    cold = f'[volume.cold]\nbackend = "vfs"\npath = "{tmp_path / "absent"}"\n'
+    more = f'{cold}[vfolder.worker]\nvolumes = ["local"]\n'
+    with running_door("internal", settings_in(tmp_path, valkey.url, more)) as running:
+        wait_for(lambda: checks(running.url, "/readyz")[0] == 200)
+        found = checks(running.url, "/readyz")[1]
+    assert "volume/local" in found
+    assert "volume/cold" not in found
