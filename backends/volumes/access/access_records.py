@@ -6,7 +6,7 @@ that its place implies: the owner of the scope has it, and others have nothing.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -144,7 +144,8 @@ class AccessRecords:
         try:
             if not fresh:
                 return self._kept(volume, vfolder, within)
-            return self._opened(volume, self._read(volume, vfolder, within))
+            read = partial(self._read, volume, vfolder, within)
+            return self._opened(volume, read(), read)
         except (UnknownVolume, VFolderNotFound):
             return ()
 
@@ -227,24 +228,48 @@ class AccessRecords:
 
         def parse(text: bytes | None) -> tuple[_Kept, ...]:
             found = msgspec.json.decode(text or b"[]", type=list[RecordFile])
-            return self._opened(volume, found)
+            return self._opened(volume, found, lambda: self._read(volume, vfolder, within))
 
         return self._cache.get(record_key(volume, vfolder), load, parse)
 
-    def _opened(self, volume: str, files: Sequence[RecordFile]) -> tuple[_Kept, ...]:
+    def _opened(
+        self,
+        volume: str,
+        files: Sequence[RecordFile],
+        again: Callable[[], Sequence[RecordFile]] | None = None,
+    ) -> tuple[_Kept, ...]:
+        """Open records. A change between the read of a file and that of the index reads `again`."""
         written = [(one.id, one.scope) for one in files if one.text is not None]
         newest = dict(zip(written, self._revisions(volume, written), strict=True))
-        return tuple(self._proven(volume, one, newest.get((one.id, one.scope), 0)) for one in files)
+        least = [newest.get((one.id, one.scope), 0) for one in files]
+        if again is not None:
+            try:
+                for one, revision in zip(files, least, strict=True):
+                    self._record(volume, one, revision)
+            except RecordForged:
+                files = again()
+                least = [newest.get((one.id, one.scope), 0) for one in files]
+        return tuple(
+            self._proven(volume, one, revision) for one, revision in zip(files, least, strict=True)
+        )
+
+    def _record(self, volume: str, file: RecordFile, least_revision: int) -> VFolderRecord | None:
+        """Return the record of a file; None where there is none.
+
+        Raises:
+            RecordForged: it is none of its place, or older than that.
+        """
+        if file.text is None:
+            return None
+        place = records.place_of(volume, VFolderId(_scope(file.scope, None), file.id))
+        return self._seals.opened(file.text, place, VFolderRecord, least_revision=least_revision)
 
     def _proven(self, volume: str, file: RecordFile, least_revision: int) -> _Kept:
         if file.text is None:
             return _Kept(file.scope, None, "")
         digest = access_files.digest(file.text)
-        place = records.place_of(volume, VFolderId(_scope(file.scope, None), file.id))
         try:
-            record = self._seals.opened(
-                file.text, place, VFolderRecord, least_revision=least_revision
-            )
+            record = self._record(volume, file, least_revision)
         except RecordForged as error:
             _log.error("record forged", volume=volume, vfolder=file.id.hex, reason=str(error))
             return _Kept(file.scope, None, digest)
