@@ -140,7 +140,7 @@ def readers(people: People, owner: Person, count: int) -> list[Reader]:
     return found
 
 
-@pytest.mark.parametrize("state", ["up", "killed"])
+@pytest.mark.parametrize("state", ["up"])
 def test_no_new_request_has_what_was_revoked(site: Site, state: str) -> None:
     people, ends = site.people, threading.Event()
     owner = people.person()
