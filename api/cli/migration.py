@@ -83,7 +83,7 @@ def check(context: click.Context, file: Path, directory: Path | None, *, as_json
 def _volumes(settings: Settings, directory: Path | None) -> Iterator[VolumeVerdict]:
     for name, table in settings.volume.items():
         path = settings.volume_path(table)
-        problems = list(_problems(name, table, path))
+        problems = list(_problems(name, table, path, read=directory is None))
         verdict = VolumeVerdict(name, table.backend, str(path), problems)
         if directory is None:
             _read_into(verdict, path)
@@ -98,14 +98,17 @@ def _tree(name: str, directory: Path) -> VolumeVerdict:
     return verdict
 
 
-def _problems(name: str, table: VolumeTable, path: Path) -> Iterator[str]:
-    """Return why a volume cannot be served; its backend is made, and asks nothing."""
+def _problems(name: str, table: VolumeTable, path: Path, *, read: bool) -> Iterator[str]:
+    """Return why a volume cannot be served; with `read` its mount is proved as at the start."""
     from backends.base import Mount  # noqa: PLC0415 - no other command pays for it
-    from backends.volumes import create_backend  # noqa: PLC0415 - see above
+    from backends.fs import translated  # noqa: PLC0415 - see above
+    from backends.volumes import check_mount, create_backend  # noqa: PLC0415 - see above
 
+    prove = check_mount if read and path.is_dir() else create_backend
     try:
-        create_backend(table.backend, Mount(name, path, table.backend_options))
-    except ConfigurationError as error:
+        with translated():
+            prove(table.backend, Mount(name, path, table.backend_options))
+    except StorageError as error:
         yield error.detail
 
 

@@ -30,7 +30,17 @@ def check_options(mount: Mount, kind: type[Struct]) -> None:
     try:
         msgspec.convert(dict(mount.options), kind)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"[volume.{mount.volume}.options]: {error}.") from None
+        raise ConfigurationError(
+            f"[volume.{mount.volume}.options]: {_mistake(mount, kind, error)}"
+        ) from None
+
+
+def _mistake(mount: Mount, kind: type[Struct], error: msgspec.ValidationError) -> str:
+    """Return what is wrong with the options; a kind may refuse those that it does not know."""
+    for option, near in unknown_options(mount, kind).items():
+        if f"unknown field `{option}`" in str(error):
+            return f"`{option}` is no option" + (f"; did you mean `{near}`?" if near else ".")
+    return f"{error}."
 
 
 def unknown_options(mount: Mount, kind: type[Struct]) -> dict[str, str | None]:

@@ -120,9 +120,23 @@ class PosixBackend(MountedBackend):
                 with os.scandir(root) as entries:
                     next(entries, None)
                 fsid = _fsid(root)
+            self._check_mount(root)
             self._prove_sharing(root, fsid)
         self._counted = _is_counted(self.mount.path)
         return fsid
+
+    def check_mount(self) -> None:
+        """Check what the probe finds by calls on the mount alone, without a change.
+
+        Raises:
+            BackendFailed: the mount is not what this backend serves.
+            VolumeUnavailable, StorageError: as `root`.
+        """
+        with self.root() as root:
+            self._check_mount(root)
+
+    def _check_mount(self, root: int) -> None:
+        """Raise `BackendFailed` where this backend cannot serve the mount: it serves any."""
 
     def capacity(self) -> Capacity:
         """See `Backend.capacity`: statvfs of the mount, counted as df does.

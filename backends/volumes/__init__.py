@@ -16,6 +16,7 @@ from backends.volumes.registry import (
     BackendFactory,
     Volumes,
     backend_factory,
+    check_mount,
     create_backend,
     raised,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "ScopeView",
     "Volumes",
     "backend_factory",
+    "check_mount",
     "close_inherited",
     "create_backend",
     "entry_trash",

@@ -125,6 +125,18 @@ def create_backend(name: str, mount: Mount) -> Backend:
         ) from error
 
 
+def check_mount(name: str, mount: Mount) -> None:
+    """Prove a volume as the start does, as far as calls on its mount go: they change nothing.
+
+    Raises:
+        ConfigurationError: as `create_backend`.
+        StorageError: the volume would be down; the detail says why.
+    """
+    posix = create_backend(name, mount).skill(PosixBackend)
+    if posix is not None:
+        posix.check_mount()
+
+
 def faulty(mount: Mount) -> Backend:
     """Make the backend that the options name, with faults (see `backends.volumes.wrappers.faulty`).
 

@@ -8,9 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from api.cli.configuration.check import ERROR, NOTE, WARNING, Finding, check_file
+from backends.base import Mount
 from backends.fs import check_mounts
+from backends.mounted import check_options
+from core.errors import ConfigurationError
 from core.settings import CONFIG_VARIABLE, load
 from tests.support import preloaded
 from tests.support.doors import SECRET, TICKET_SECRET, settings_in
@@ -103,6 +107,36 @@ def findings(directory: Path, *changes: tuple[str, str], more: str = "") -> list
 
 def volume(backend: str, options: str) -> str:
     return f'[volume.more]\nbackend = "{backend}"\npath = "local"\noptions = {{ {options} }}\n'
+
+
+OTHER_KINDS = {
+    "xfs": "is no xfs file system",
+    "cephfs": "is no CephFS",
+}
+
+
+@pytest.mark.parametrize("backend", OTHER_KINDS)
+def test_a_mount_of_another_kind_is_an_error_as_at_the_start(tmp_path: Path, backend: str) -> None:
+    found = findings(tmp_path, ('backend = "vfs"', f'backend = "{backend}"'))
+    errors = [(one.key, one.text) for one in found if one.level == ERROR]
+    assert errors == [("volume.local.path", f"Volume local {OTHER_KINDS[backend]}.")]
+
+
+class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of a plugin that refuses what it does not know."""
+
+    status_file: str = ""
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("status_fil", "; did you mean `status_file`?"), ("else_where", ".")],
+)
+def test_an_option_that_a_plugin_refuses_has_a_hint(option: str, words: str) -> None:
+    mount = Mount("local", Path("/"), {option: "x"})
+    with pytest.raises(ConfigurationError) as refused:
+        check_options(mount, Strict)
+    assert refused.value.detail == f"[volume.local.options]: `{option}` is no option{words}"
 
 
 def test_nothing_is_wrong_with_a_right_file(tmp_path: Path) -> None:

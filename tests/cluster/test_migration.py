@@ -157,6 +157,16 @@ def test_a_backend_that_is_not_here(tmp_path: Path, volume: Path) -> None:
     assert not found["served"]
 
 
+def test_a_mount_of_another_kind_is_not_served(tmp_path: Path, volume: Path) -> None:
+    more = '[volume.fast]\nbackend = "xfs"\npath = "volume"\n'
+    before = entries(volume)
+    found = checked(written(tmp_path, more))
+    problems = {one["name"]: one["problems"] for one in found["volumes"]}
+    assert problems == {"local": [], "fast": ["Volume fast is no xfs file system."]}
+    assert not found["served"]
+    assert entries(volume) == before, "nothing is written"
+
+
 def test_a_file_that_stops_the_start(tmp_path: Path, volume: Path) -> None:
     done = check(written(tmp_path, "[storage-proxi]\nx = 1\n"))
     assert done.exit_code == 1

@@ -122,7 +122,9 @@ def _mount(settings: Settings, name: str, path: Path) -> Iterator[Finding]:
     user = _user(settings)
     if not stat.S_ISDIR(found.st_mode):
         yield Finding(ERROR, key, f"{path} is not a directory.")
-    elif user and not _permits(found, user, 0o3):
+        return
+    yield from _kind(settings, name, path)
+    if user and not _permits(found, user, 0o3):
         yield Finding(
             WARNING,
             key,
@@ -141,6 +143,22 @@ def _store(settings: Settings) -> Iterator[Finding]:
         settings.check_store()
     except ConfigurationError as error:
         yield Finding(ERROR, "vfolder.redis.password", error.detail)
+
+
+def _kind(settings: Settings, name: str, path: Path) -> Iterator[Finding]:
+    """Prove that the mount is what the backend serves, as the start does."""
+    from backends.base import Mount  # noqa: PLC0415 - no other command pays for it
+    from backends.fs import translated  # noqa: PLC0415 - see above
+    from backends.volumes import check_mount  # noqa: PLC0415 - see above
+
+    table = settings.volume[name]
+    try:
+        with translated():
+            check_mount(table.backend, Mount(name, path, table.backend_options))
+    except ConfigurationError:
+        return  # its options are reported already
+    except StorageError as error:
+        yield Finding(ERROR, f"volume.{name}.path", error.detail)
 
 
 def _artifacts(settings: Settings) -> Iterator[Finding]:

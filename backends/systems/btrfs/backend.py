@@ -35,13 +35,14 @@ class BtrfsBackend(NativeQuotaBackend):
     def probe(self) -> str:
         """See `Backend.probe`: also the file system's kind; switches quota on where it is off."""
         found = super().probe()
-        with self.root() as root:
-            if linux.magic(root) != linux.BTRFS:
-                raise BackendFailed(f"Volume {self.mount.volume} is no btrfs file system.")
-            if not self.mount.read_only:
-                with self._explained():
-                    self._count(root)
+        if not self.mount.read_only:
+            with self.root() as root, self._explained():
+                self._count(root)
         return found
+
+    def _check_mount(self, root: int) -> None:
+        if linux.magic(root) != linux.BTRFS:
+            raise BackendFailed(f"Volume {self.mount.volume} is no btrfs file system.")
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: true while the counts are complete."""

@@ -68,18 +68,15 @@ class CephFsBackend(NativeQuotaBackend):
         super().__init__(mount)
         self._proved: set[str] = set()
 
-    def probe(self) -> str:
-        """See `Backend.probe`: also that the cluster adds up directories here."""
-        found = super().probe()
-        if not self.enforces_quota():
+    def _check_mount(self, root: int) -> None:
+        """Check that the cluster adds up directories here."""
+        if not _adds_up(root):
             raise BackendFailed(f"Volume {self.mount.volume} is no CephFS.")
-        return found
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
-        with suppress(StorageError, OSError), self.root() as root:
-            os.getxattr(root, _BYTES)
-            return True
+        with suppress(StorageError), self.root() as root:
+            return _adds_up(root)
         return False
 
     def lacking(self) -> frozenset[str]:
@@ -301,3 +298,12 @@ def _drop_snapshots(directory: int) -> None:
             _drop_snapshots(below)
         finally:
             os.close(below)
+
+
+def _adds_up(directory: int) -> bool:
+    """Return whether a directory has the sum of its files, as every one of CephFS has."""
+    try:
+        os.getxattr(directory, _BYTES)
+    except OSError:
+        return False
+    return True

@@ -72,22 +72,19 @@ class LustreBackend(NativeQuotaBackend):
         self._lfs = Lfs(self._options.lfs_path)
         self._verdict: tuple[float, Enforcement] | None = None
 
-    def probe(self) -> str:
-        """See `Backend.probe`: also that this is Lustre, and that the client has locks.
+    def _check_mount(self, root: int) -> None:
+        """Check that this is Lustre, and that the client has locks.
 
         Raises:
             BackendFailed: another file system, or mounted without `flock`.
         """
-        found = super().probe()
-        with self.root() as root:
-            self._check_locks(root)
-            try:
-                self._lfs.counted(root, _UNUSED_PROJECT)
-            except NotLustre:
-                raise BackendFailed(f"Volume {self.mount.volume} is no Lustre.") from None
-            except (OSError, BackendFailed):
-                pass  # without project quota, or its tool, the volume works without limits
-        return found
+        self._check_locks(root)
+        try:
+            self._lfs.counted(root, _UNUSED_PROJECT)
+        except NotLustre:
+            raise BackendFailed(f"Volume {self.mount.volume} is no Lustre.") from None
+        except (OSError, BackendFailed):
+            pass  # without project quota, or its tool, the volume works without limits
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: true where a trial was stopped at its limit."""

@@ -75,27 +75,24 @@ class ProjectQuotaBackend(NativeQuotaBackend):
         with self.root() as root:
             return quotactl if quotactl.known(root) else self.tools
 
-    def probe(self) -> str:
-        """See `Backend.probe`: also the file system's kind, and that it enforces projects.
+    def _check_mount(self, root: int) -> None:
+        """Check the file system's kind, and that it enforces projects.
 
         Raises:
             BackendFailed: another file system, quota off, or the top itself is in a project.
         """
-        found = super().probe()
-        with self.root() as root:
-            if linux.magic(root) != self.magic:
-                raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
-            if not self._counts.enforced(root):
-                raise BackendFailed(
-                    f"Volume {self.mount.volume} does not enforce project quota; mount it with "
-                    "prjquota, and run as root.",
-                )
-            if project_ids.project_of(root):
-                raise BackendFailed(
-                    f"The top of volume {self.mount.volume} is in a project itself; take its "
-                    "project id away, so that each quota scope can have its own.",
-                )
-        return found
+        if linux.magic(root) != self.magic:
+            raise BackendFailed(f"Volume {self.mount.volume} is no {self.name} file system.")
+        if not self._counts.enforced(root):
+            raise BackendFailed(
+                f"Volume {self.mount.volume} does not enforce project quota; mount it with "
+                "prjquota, and run as root.",
+            )
+        if project_ids.project_of(root):
+            raise BackendFailed(
+                f"The top of volume {self.mount.volume} is in a project itself; take its "
+                "project id away, so that each quota scope can have its own.",
+            )
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`."""
