@@ -91,11 +91,53 @@ def test_a_ticket_for_one_file_takes_no_other(
     assert (folder.path / "dir/report.txt").read_bytes() == b"data"
 
 
+SHOWN = """[...document.querySelectorAll('#list li')].map((one) =>
+    [one.querySelector('.name').textContent.split(' ')[0], one.dataset.state,
+     [...one.querySelectorAll('button')].map((act) => act.textContent).join()])"""
+BAR = "document.getElementById('all').value"
+
+
 def test_a_file_that_is_larger_than_the_link_allows(folder: Folder, seen: Browser) -> None:
     open_page(seen, folder.upload("base", 3, tree=True))
     drop(seen, "a.txt")
     seen.until(f"{TOTAL}.includes('1 failed')")
     assert seen.value(TOTAL).startswith("0 of 1")
+    assert seen.value(SHOWN) == [["a.txt", "failed", ""]], "it would fail again"
+    assert seen.value("document.getElementById('retry').hidden")
+    assert seen.value(BAR) == 1, "all is over"
+
+
+def test_a_folder_is_listed_in_order(folder: Folder, seen: Browser, tmp_path: Path) -> None:
+    top = tmp_path / "data"
+    top.mkdir()
+    for number in (10, 2, 1):
+        (top / f"part{number}").write_text("x" * number)
+    open_page(seen, folder.upload("base", 9, tree=True))
+    seen.choose("#folder", [top])
+    seen.until(f"{TOTAL}.startsWith('2 of 3')")
+    assert seen.value(SHOWN) == [
+        ["data/part1", "done", ""],
+        ["data/part2", "done", ""],
+        ["data/part10", "failed", ""],
+    ]
+    assert seen.value(BAR) == 1
+
+
+def test_a_ticket_that_is_not_valid(folder: Folder, seen: Browser) -> None:
+    """A broken one is named as such; what the service refuses for good is not tried again."""
+    url = folder.upload("base", 9, tree=True)
+    address, token = url.replace("/upload?", "/page?").split("token=")
+    about = "document.getElementById('about').textContent"
+    for broken, words in (("abc", "is not valid"), ("a.e30.c", "is not valid"), ("", "needs")):
+        page = f"{address}token={broken}"
+        seen.open(page)
+        seen.until(f"location.href === '{page}' && {about}.includes({words!r})")
+    head, claims, _ = token.split(".")
+    open_page(seen, f"{address}token={head}.{claims}.{'A' * 43}")
+    drop(seen, "a.txt")
+    seen.until(f"{TOTAL}.includes('1 failed')")
+    assert seen.value(SHOWN) == [["a.txt", "failed", ""]]
+    assert seen.value("document.getElementById('retry').hidden")
 
 
 def test_overwriting_asks(folder: Folder, seen: Browser, source: Path) -> None:

@@ -4,11 +4,11 @@
 const token = new URLSearchParams(location.search).get("token") || "";
 const at = (id) => document.getElementById(id);
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+const NOT_VALID = "This ticket is not valid; ask for a new one.";
 const WORDS = { waiting: "waiting", sending: "", offline: "", exists: "", done: "", failed: "", cancelled: "" };
 
 function claims() {
-  const part = token.split(".")[1];
-  if (!part) return null;
+  const part = token.split(".")[1] || "";
   const bytes = atob(part.replaceAll("-", "+").replaceAll("_", "/"));
   return JSON.parse(new TextDecoder().decode(Uint8Array.from(bytes, (c) => c.charCodeAt(0))));
 }
@@ -56,7 +56,7 @@ class Row {
         button("Replace", item.name, () => queue.retry(item, true)),
         button("Skip", item.name, () => queue.skip(item)),
       ],
-      failed: () => [button("Retry", item.name, () => queue.retry(item))],
+      failed: () => (item.final ? [] : [button("Retry", item.name, () => queue.retry(item))]),
       cancelled: () => [button("Retry", item.name, () => queue.retry(item))],
       done: () => [],
     };
@@ -121,6 +121,8 @@ class UploadPage {
     const { only, ticket } = this;
     if (!found.length) return;
     if (!ticket.tree && (found.length > 1 || (only && found[0].file.name !== only))) { this.refuse(); return; }
+    const order = new Intl.Collator(undefined, { numeric: true }).compare;
+    found.sort((one, other) => order(one.name, other.name));
     for (const { file, name } of found) this.queue.add(file, ticket.tree ? name : only || name, ticket.size);
   }
 
@@ -149,9 +151,9 @@ class UploadPage {
     at("total").textContent = `${all.done} of ${all.files} files uploaded, ${size(all.sent)} of ${size(all.bytes)}`
       + more.map((text) => `, ${text}`).join("");
     at("all").hidden = false;
-    at("all").value = all.bytes ? all.sent / all.bytes : Number(all.done === all.files);
+    at("all").value = all.bytes ? all.over / all.bytes : Number(!all.open && !all.asking);
     at("cancel").hidden = !all.open;
-    at("retry").hidden = !all.failed;
+    at("retry").hidden = !all.again;
     at("replace").hidden = !all.asking;
   }
 }
@@ -170,6 +172,11 @@ async function entries(entry, found) {
   }
 }
 
+function refuseTicket() {
+  at("download").hidden = true;
+  at("about").textContent = NOT_VALID;
+}
+
 function title(text) { document.title = at("title").textContent = text; }
 
 function ends(ticket) { return `This link ends on ${new Date(ticket.exp * 1000).toLocaleString()}.`; }
@@ -186,17 +193,22 @@ async function offerDownload(ticket) {
   at("about").textContent = `${name}. ${ends(ticket)}`;
   if (archive) return;  // its length is known only after its plan
   const answer = await fetch(link, { method: "HEAD" });
+  if (answer.status === 401 || answer.status === 403) { refuseTicket(); return; }
   const length = answer.headers.get("Content-Length");
   const known = answer.ok && length !== null ? ` (${size(Number(length))})` : answer.ok ? "" : " is not there";
   at("about").textContent = `${name}${known}. ${ends(ticket)}`;
 }
 
-try {
+function begin() {
   const ticket = claims();
-  if (!ticket) at("about").textContent = "This page needs a ticket in its address: ?token=…";
-  else if (ticket.exp * 1000 < Date.now()) at("about").textContent = "This ticket has expired; ask for a new one.";
+  if (typeof ticket.exp !== "number") throw new TypeError("no claims");
+  if (ticket.exp * 1000 < Date.now()) at("about").textContent = "This ticket has expired; ask for a new one.";
   else if (ticket.op === "upload") new UploadPage(ticket).open();
   else offerDownload(ticket).catch(() => {});  // the link itself says what is wrong
-} catch {
-  at("about").textContent = "This ticket cannot be read.";
+}
+
+if (!token) {
+  at("about").textContent = "This page needs a ticket in its address: ?token=…";
+} else {
+  try { begin(); } catch { at("about").textContent = NOT_VALID; }
 }

@@ -23,16 +23,19 @@ class UploadQueue {
     const same = known && known.file.size === file.size && known.file.lastModified === file.lastModified;
     if (same && ["waiting", "sending", "offline", "exists", "done"].includes(known.state)) return;
     if (known && !same) this.stop(known);
-    const item = { file, name, state: "waiting", sent: 0, text: "", replaces: false, upload: null };
+    // final: the same file would fail again.
+    const item = { file, name, most, state: "waiting", sent: 0, text: "", replaces: false, final: false, upload: null };
     this.items.set(name, item);
-    if (file.size > most) this.end(item, "failed", "larger than this link allows");
-    else { this.changed(item); this.next(); }
+    this.changed(item);
+    this.next();
   }
 
   next() {
     for (const item of this.items.values()) {
       if (this.running >= PARALLEL) return;
-      if (item.state === "waiting") this.send(item);
+      if (item.state !== "waiting") continue;
+      if (item.file.size > item.most) this.refuse(item, "larger than this link allows");
+      else this.send(item);
     }
   }
 
@@ -73,8 +76,14 @@ class UploadQueue {
     } else if (status === 412) {
       this.leave(item, "exists", "exists already");
     } else {
+      item.final = problem(answer).retriable === false;
       this.leave(item, "failed", reason(answer));
     }
+  }
+
+  refuse(item, text) {
+    item.final = true;
+    this.end(item, "failed", text);
   }
 
   resume(item) {
@@ -88,6 +97,7 @@ class UploadQueue {
   goOn() { for (const item of this.items.values()) this.resume(item); }
 
   retry(item, replaces) {
+    if (item.final) return;
     Object.assign(item, { state: "waiting", text: "", sent: 0, replaces: replaces || item.replaces });
     this.changed(item);
     this.next();
@@ -122,14 +132,18 @@ class UploadQueue {
   }
 
   get totals() {
-    const all = { files: 0, bytes: 0, sent: 0, done: 0, failed: 0, open: 0, asking: 0 };
+    // over: bytes that nothing waits for any more.
+    const all = { files: 0, bytes: 0, sent: 0, over: 0, done: 0, failed: 0, again: 0, open: 0, asking: 0 };
     for (const item of this.items.values()) {
       if (item.state === "cancelled") continue;
       all.files += 1;
       all.bytes += item.file.size;
-      all.sent += item.state === "failed" ? 0 : item.sent;
+      const failed = item.state === "failed";
+      all.sent += failed ? 0 : item.sent;
+      all.over += failed ? item.file.size : item.sent;
+      all.again += Number(failed && !item.final);
       if (item.state === "done") all.done += 1;
-      else if (item.state === "failed") all.failed += 1;
+      else if (failed) all.failed += 1;
       else if (item.state === "exists") all.asking += 1;
       else all.open += 1;
     }
@@ -149,6 +163,8 @@ class UploadQueue {
   }
 }
 
-function reason(answer) {
-  try { return JSON.parse(answer.getBody()).detail; } catch { return `Failed (${answer.getStatus()}).`; }
+function problem(answer) {
+  try { return JSON.parse(answer.getBody()) || {}; } catch { return {}; }
 }
+
+function reason(answer) { return problem(answer).detail || `Failed (${answer.getStatus()}).`; }
