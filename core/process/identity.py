@@ -8,13 +8,29 @@ done before.
 import grp
 import os
 import pwd
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from core.errors import ConfigurationError
 from core.process.child import parent_death_signal_kept
+from core.process.command import run_command
 from core.settings import StorageProxyTable
 
+#: What a process of ours reads while it runs: Python and its library, the packages, our code.
+_READ = (
+    sys.prefix,
+    str(Path(os.__file__).parent),
+    str(Path(msgspec.__file__).parents[1]),
+    str(Path(__file__).parents[2]),
+)
+#: Ends with 1 where the user of the process cannot read one of the paths that follow.
+_READS = 'for path; do [ -r "$path" ] && [ -x "$path" ] || exit 1; done'
+#: A shell that looks at four directories is slower than this (seconds) only where a mount hangs.
+_LOOK_SECONDS = 30.0
 #: Means «do not change», as in chown(2).
 _UNCHANGED = -1
 
@@ -60,6 +76,35 @@ def configured(table: StorageProxyTable) -> Identity:
     return Identity(uid, gid, tuple(os.getgrouplist(known.pw_name, gid)))
 
 
+def reads_code(target: Identity) -> bool:
+    """Return whether a user can read Python and our code; asks the kernel, as that user.
+
+    True where this process is not root: then it cannot become another user. Costs a process.
+    """
+    if target.is_root or not current().is_root:
+        return True
+    try:
+        done = run_command(
+            ["/bin/sh", "-c", _READS, "sh", *_READ],
+            _LOOK_SECONDS,
+            cwd="/",
+            user=target.uid,
+            group=target.gid,
+            extra_groups=target.groups,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def unreadable_words(target: Identity) -> str:
+    """Return what to do where a user cannot read Python or our code."""
+    return (
+        f"the user {target.uid} cannot read the Python at {sys.prefix}, or this service: install "
+        "both where that user may read them, such as below /opt, or name another user."
+    )
+
+
 def give(target: Identity, own: Path) -> None:
     """Give a directory of this service and its files to `target`, where this process is root.
 
@@ -82,13 +127,16 @@ def become(target: Identity, own: Path) -> bool:
     False when it is not `target` already.
 
     Raises:
-        ConfigurationError: the change failed, or `target` cannot reach the directory.
+        ConfigurationError: the change failed, or `target` cannot read our code or reach the
+            directory.
     """
     now = current()
     if (target.uid, target.gid) == (now.uid, now.gid):
         return True
     if not now.is_root:
         return False
+    if not reads_code(target):
+        raise ConfigurationError(f"[storage-proxy] user: {unreadable_words(target)}")
     try:
         os.chown(own, target.uid, target.gid)
         with parent_death_signal_kept():

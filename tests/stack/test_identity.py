@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from core.errors import ConfigurationError
-from core.process import identity
+from core.process import MISCONFIGURED, identity
 from core.settings import CONFIG_VARIABLE, Settings, StorageProxyTable
 from deploy.demo.http import Doors
 from deploy.procfile import PROCFILE
@@ -55,6 +55,37 @@ def test_names_numbers_and_what_stays() -> None:
     for wrong in (table("no such user"), table(USER.pw_name, "no such group")):
         with pytest.raises(ConfigurationError, match="no such"):
             identity.configured(wrong)
+
+
+def test_a_user_that_cannot_read_the_code_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    """Only root may enter the directory of this interpreter, as of a Python below /root."""
+    closed = tmp_path / "closed"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", closed], check=True)
+    closed.chmod(0o700)
+    settings = settings_in(tmp_path)
+    path = Path(settings.origin)
+    user = f'[storage-proxy]\nuser = "{USER.pw_name}"'
+    path.write_text(path.read_text().replace("[storage-proxy]", user))
+    environment = {
+        CONFIG_VARIABLE: settings.origin,
+        "PYTHONPATH": f"{ROOT}:{Path(pytest.__file__).parents[1]}",
+    }
+    for arguments in (["-m", "api.serve", "internal"], ["-m", "api.cli", "config", "check"]):
+        done = subprocess.run(
+            [closed / "bin/python", *arguments],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert f"cannot read the Python at {closed}" in done.stderr, done
+        assert "Traceback" not in done.stderr
+        if "api.serve" in arguments:
+            lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+            assert (done.returncode, len(lines)) == (MISCONFIGURED, 1), done.stderr
+        else:
+            assert done.returncode == 1
 
 
 @pytest.fixture

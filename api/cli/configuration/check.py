@@ -234,6 +234,8 @@ def _directories(settings: Settings) -> Iterator[Finding]:
     except ConfigurationError as error:
         yield Finding(ERROR, "storage-proxy.user", error.detail)
     state, user = settings.state_dir, _user(settings)
+    if user and not identity.reads_code(user):
+        yield Finding(ERROR, "storage-proxy.user", identity.unreadable_words(user))
     nearest = next(path for path in (state, *state.parents) if path.exists())
     if not nearest.is_dir():
         yield Finding(ERROR, "vfolder.state-dir", f"{nearest} is not a directory.")
