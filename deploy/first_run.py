@@ -82,7 +82,7 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
     if path.exists():
         return False
     for made in (path.parent, path.parent / "volumes", path.parent / "volumes" / "local"):
-        _make(made)
+        make_open(made)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")  # a crash may leave it
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET_MODE), "w") as file:
         file.write(_text(ports or Ports()))
@@ -97,7 +97,7 @@ def ensure(path: Path, ports: Ports | None = None) -> bool:
     return True
 
 
-def _make(directory: Path) -> None:
+def make_open(directory: Path) -> None:
     """Make a directory that other users enter, whatever the umask of the shell is."""
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def prepare(arguments: Sequence[str]) -> Start:
     first_run.ensure(path)
     settings = load(path)
     settings.check_store()
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    first_run.make_open(settings.state_dir)  # doors with another user have their sockets there
     commands = procfile.read(Path(options.procfile))
     if not settings.vfolder.flower.password:  # the greeting says how to turn it on
         commands.pop("flower", None)

@@ -69,6 +69,20 @@ def test_an_embedded_store_without_a_password_does_not_start(node: Node) -> None
     assert "[vfolder.redis] password is missing" in alone.stderr
 
 
+def test_the_umask_of_the_shell_does_not_close_the_state_directory(tmp_path: Path) -> None:
+    """Doors with another user enter it."""
+    node = Node(tmp_path / "node", STORE, ("sh", "-c", 'umask 077; exec "$@"', "sh"))
+    with node.config.open("a", encoding="utf-8") as text:
+        text.write('[vfolder]\nstate-dir = "state"\n')
+    node.start()
+    try:
+        node.wait_until_it_says("The node runs.")
+        assert (node.directory / "state").stat().st_mode & 0o777 == 0o755
+        assert (node.directory / "state" / "store").stat().st_mode & 0o777 == 0o700
+    finally:
+        assert node.stop() == 0
+
+
 def test_ctrl_c_ends_everyone_and_the_store_last(node: Node) -> None:
     node.start()
     node.wait_until_it_says("The node runs.")
