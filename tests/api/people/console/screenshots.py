@@ -132,7 +132,7 @@ def take_all(
 
 def _rest(page: Page) -> None:
     """Wait until nothing of the page is still to come."""
-    expect(page.locator("h1, h2").first).to_be_visible()
+    expect(page.locator("main h1, main h2").first).to_be_visible()
     expect(page.locator(".skeleton")).to_have_count(0)
 
 
