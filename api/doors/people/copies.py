@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from api.doors.people import places
-from api.doors.people.entries import KEEP_SECONDS, query
+from api.doors.people.entries import KEEP_SECONDS, decide_keeping, query
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -98,12 +98,14 @@ def transfer_entries(body: shapes.TransferOrder, asked: PersonRequest) -> Respon
 
     To write over entries of the target (`on_conflict` is `replace` or `newer`), and to remove
     others (`delete_extra`), needs the permission to remove entries there. To move
-    (`remove_source`) needs it in the source.
+    (`remove_source`) needs it in the source; less than a day of `keep_seconds` that of its owner.
     """
     source, target = asked.vfolder, asked.other_end(body.to)
     terms = body.terms
     if terms["remove_source"] and terms["keep_seconds"] is None:
         terms = {**terms, "keep_seconds": KEEP_SECONDS}
+    if terms["remove_source"]:
+        decide_keeping(asked, terms["keep_seconds"])
     request = {
         "verb": "transfer",
         "volume": source.volume,

@@ -44,7 +44,9 @@ def test_who_removes_for_good(people: People) -> None:
     owner, guest, vfolder = shared(people)
     base = f"/v1/vfolders/{vfolder.id}"
     for_good = {"paths": ["b"], "keep_seconds": 0}
-    assert people.call(guest, "POST", f"{base}/delete", for_good).status_code == 403
+    for seconds in (0, 0.001, 86_399):
+        short = {"paths": ["b"], "keep_seconds": seconds}
+        assert people.call(guest, "POST", f"{base}/delete", short).status_code == 403
     kept = done(people, guest, "POST", f"{base}/delete", {"paths": ["a"]})
     assert people.call(guest, "DELETE", f"{base}/trash/{kept}").status_code == 403
     done(people, owner, "DELETE", f"{base}/trash/{kept}")
