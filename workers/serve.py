@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
         counters = metrics_files.start_fresh(settings, arguments[0])
         if arguments[0] == "flower":  # it serves web pages, and needs no privileges
             identity.become(identity.configured(settings.storage_proxy), counters)
+            identity.check_code()
         # Import prometheus_client only now: it reads its environment variable once.
         with loading():
             processes: Any = importlib.import_module("workers.processes")

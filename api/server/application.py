@@ -110,6 +110,7 @@ def _take_identity(door: str, settings: Settings, counters: Path) -> None:
         if not identity.become(user, counters):
             _log.warning("door keeps its user", wanted=user.uid, reason="it is not root")
         check_certificate(door, settings)
+        identity.check_code()
     except ConfigurationError as error:
         end_unstarted(error)
     if identity.current().is_root:

@@ -270,6 +270,7 @@ ON_VOLUME = _named(
     quota_views.follow_total,
     entries.remove_entries,
     snapshots.supported,
+    snapshots.stay_with_directory,
     snapshot_content.list_snapshot,
     trash.kept,
     trash.needed,

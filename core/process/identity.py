@@ -97,6 +97,16 @@ def reads_code(target: Identity) -> bool:
     return done.returncode == 0
 
 
+def check_code() -> None:
+    """Check that this process, with the user that it has become, can read Python and our code.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if not all(os.access(path, os.R_OK | os.X_OK) for path in _READ):
+        raise ConfigurationError(f"[storage-proxy] user: {unreadable_words(current())}")
+
+
 def unreadable_words(target: Identity) -> str:
     """Return what to do where a user cannot read Python or our code."""
     return (
@@ -127,16 +137,13 @@ def become(target: Identity, own: Path) -> bool:
     False when it is not `target` already.
 
     Raises:
-        ConfigurationError: the change failed, or `target` cannot read our code or reach the
-            directory.
+        ConfigurationError: the change failed, or `target` cannot reach the directory.
     """
     now = current()
     if (target.uid, target.gid) == (now.uid, now.gid):
         return True
     if not now.is_root:
         return False
-    if not reads_code(target):
-        raise ConfigurationError(f"[storage-proxy] user: {unreadable_words(target)}")
     try:
         os.chown(own, target.uid, target.gid)
         with parent_death_signal_kept():

@@ -50,6 +50,8 @@ def test_jobs_run_and_survive_a_killed_worker_by_rabbitmq(
         assert kinds[f"vol.{VOLUME}.bulk"] == kinds[f"vol.{VOLUME}.fast"] == "quorum"
         worker = site.worker_of(job)
         worker.send(signal.SIGKILL)
+        assert worker.process is not None
+        worker.process.wait(60)  # the kernel ends the children of its pool with it
         site.let_go(job)
         found = site.wait_for_end(job)
         assert (found.state, found.losses, found.attempt) == (State.SUCCEEDED, 1, 2)

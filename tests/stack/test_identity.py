@@ -57,12 +57,12 @@ def test_names_numbers_and_what_stays() -> None:
             identity.configured(wrong)
 
 
-def test_a_user_that_cannot_read_the_code_ends_the_start_with_one_line(tmp_path: Path) -> None:
+def test_a_user_that_cannot_read_the_code_ends_the_start_with_one_line(place: Path) -> None:
     """Only root may enter the directory of this interpreter, as of a Python below /root."""
-    closed = tmp_path / "closed"
+    closed = place / "closed"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", closed], check=True)
     closed.chmod(0o700)
-    settings = settings_in(tmp_path)
+    settings = settings_in(place)
     path = Path(settings.origin)
     user = f'[storage-proxy]\nuser = "{USER.pw_name}"'
     path.write_text(path.read_text().replace("[storage-proxy]", user))

@@ -90,7 +90,7 @@ def test_one_sentence_names_the_cause(
 ) -> None:
     settings = settings_in(tmp_path)
     text = Path(settings.origin).read_text()
-    Path(settings.origin).write_text(text.replace("url =", "#"))
+    Path(settings.origin).write_text(text.replace("url =", 'password = "p"\n#'))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     done = started(process, {CONFIG_VARIABLE: settings.origin, variable: value.format(tmp_path)})
     assert done.returncode == MISCONFIGURED

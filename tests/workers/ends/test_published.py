@@ -59,7 +59,7 @@ def test_what_a_dead_run_published_is_the_result(
     """The run dies after it renamed."""
     target = bench.absent()
     job = bench.submit(verb, source=str(bench.folder()), target=str(target))
-    killed(bench, job, lambda: monkeypatch.setattr(kind, "_clear", lambda _: os._exit(1)))
+    killed(bench, job, lambda: monkeypatch.setattr(kind, "_clear", lambda *_: os._exit(1)))
     assert bench.path(target).is_dir()
     ended = bench.run(job)
     assert ended.state is State.SUCCEEDED, ended.document()

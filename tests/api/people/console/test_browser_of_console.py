@@ -133,7 +133,7 @@ def test_who_may_only_read_is_offered_nothing_else(console: Console) -> None:
     row = page.get_by_role("row", name="file.txt")
     row.click(button="right")
     offered = page.get_by_role("menu").get_by_role("menuitem").all_inner_texts()
-    assert offered == ["Look inside", "Download", "Copy to …", "Copy path"]
+    assert offered == ["Look inside", "Download", "Copy to …", "Copy path", "Details"]
     page.keyboard.press("Escape")
     for name in ("Upload", "New directory"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)

@@ -98,7 +98,7 @@ def test_every_text_is_used_and_none_is_in_code() -> None:
     sources = {path: path.read_text("utf-8") for path in (APP / "src").rglob("*.ts*")}
     code = "\n".join(sources.values())
     families = [
-        re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[\\\\w-]+", re.escape(one)))
+        re.compile(re.sub(r"\\\$\\\{.*?\\\}", "[\\\\w.-]+", re.escape(one)))
         for one in re.findall(r"`([a-z][\w.-]*\$\{[^`]*\}[\w.-]*)`", code)
     ]
     for path in TEXTS.glob("*.en.json"):

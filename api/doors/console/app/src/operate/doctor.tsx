@@ -40,7 +40,7 @@ export function Doctor({ volume }: { volume: string }) {
                 rows={data.checks.map((one) => ({
                   key: one.check,
                   cells: [
-                    one.check, <State kind={KINDS[one.status]}>{t(`doctor.is.${one.status}` as TextKey)}</State>, one.text,
+                    one.check, <State kind={KINDS[one.status]}>{t(`doctor.is.${one.status.replace(" ", "-")}` as TextKey)}</State>, one.text,
                     one.change ?? UNKNOWN, one.seconds < 1 ? t("milliseconds", { n: Math.round(one.seconds * 1000) }) : duration(one.seconds),
                   ],
                 }))} />
