@@ -7,7 +7,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from backends.archives import FORMATS, plan
+from backends.archives import FORMATS, Deviations, plan
 from benchmarks import _doors
 from benchmarks._doors import Bench, Case, measure, running, show
 from benchmarks._places import big_files, options, small_files
@@ -94,7 +94,7 @@ def _pack(tree: Path, name: str) -> None:
     top = os.open(tree, os.O_RDONLY)
     planned = plan.make(top, [plan.Source(VFolderPath(()), "")], hard_links=form.hard_links)
     with open(os.devnull, "wb", buffering=0) as sink:
-        for piece in form.make(top, planned).pieces():
+        for piece in form.make(top, planned, Deviations()).pieces():
             if isinstance(piece, bytes):
                 sink.write(piece)
             else:
