@@ -26,7 +26,7 @@ export interface VFolder {
   usage: { used_bytes: number | null; entries: number | null; as_of: string | null; limit_bytes: number | null };
   revision: number;
   capabilities: string[];
-  /** Whom it was offered to; null for all but its owner. */
+  /** The user or group it was offered to; null for everyone but its owner. */
   next_owner: string | null;
 }
 export interface VFolderPage {
@@ -77,7 +77,7 @@ export async function listAll(query: Record<string, string>, signal: AbortSignal
 export const one = (ref: string, signal: AbortSignal) => get<VFolder>(`/v1/vfolders/${ref}`, { signal });
 export const create = (body: { name: string; volume?: string; owner?: string }) =>
   changing(post<VFolder>("/v1/vfolders", body, { headers: repeatKey() }));
-/** Only while nobody has changed the record. */
+/** The header that refuses a change when the record has another revision. */
 export const unchanged = (folder: VFolder) => ({ headers: { "If-Match": `"${folder.revision}"` } });
 export const change = (folder: VFolder, body: Record<string, unknown>) => changing(patch<VFolder>(base(folder), body, unchanged(folder)));
 
