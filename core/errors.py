@@ -52,6 +52,7 @@
     ├── RegistryRefused            502  a registry refuses, or answers what cannot be used
     ├── BackendFailed              500  the storage system failed
     │   ├── AccessRefused          502  the storage system refuses the credentials of this service
+    │   ├── RequestRefused         502  the storage system refuses what it was asked
     │   └── CopyDiffers            500  the source may have changed while it was copied
     └── Defect                     500  a defect of this service
 
@@ -530,6 +531,17 @@ class AccessRefused(BackendFailed):
 
     kind = "storage/external/refused"
     title = "The storage system refuses this service"
+    status = 502
+
+
+class RequestRefused(BackendFailed):
+    """The storage system answered, and refuses what it was asked; the detail has its own words.
+
+    The same request is refused again until the storage system or the request is another.
+    """
+
+    kind = "storage/external/request-refused"
+    title = "The storage system refuses the request"
     status = 502
 
 

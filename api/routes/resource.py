@@ -24,6 +24,7 @@ from core.errors import (
     AccessRefused,
     Forbidden,
     MalformedRequest,
+    RequestRefused,
     StorageError,
     Unavailable,
     UnknownVolume,
@@ -36,8 +37,13 @@ View = Callable[..., Response]
 Errors = Iterable[type[StorageError]]
 
 #: Any operation on a volume may meet these: what an errno means, a call that is late, and a storage
-#: system that does not accept the service.
-VOLUME_ERRORS: tuple[type[StorageError], ...] = (UnknownVolume, *ERRORS, AccessRefused)
+#: system that does not accept the service or the request.
+VOLUME_ERRORS: tuple[type[StorageError], ...] = (
+    UnknownVolume,
+    *ERRORS,
+    AccessRefused,
+    RequestRefused,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -472,6 +472,12 @@ class ObjectStorageFailed(ServerFailed):
     kind = "storage/object-storage/failed"
 
 
+class StorageRefusedRequest(ServerFailed):
+    """The storage system refuses what it was asked."""
+
+    kind = "storage/external/request-refused"
+
+
 class StorageRefused(ServerFailed):
     """The storage system refuses the credentials of the service."""
 

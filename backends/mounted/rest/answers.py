@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import orjson
 
-from core.errors import AccessRefused, BackendFailed, Unavailable
+from core.errors import AccessRefused, RequestRefused, Unavailable
 
 #: Longer texts of an array are cut (characters).
 WORDS_MAX = 300
@@ -37,7 +37,7 @@ class Reason(Enum):
     FAILED = "failed"
 
 
-class ArrayRefused(BackendFailed):
+class ArrayRefused(RequestRefused):
     """The array refused, permanently; `code` and text are the array's own.
 
     With the reason DENIED it is an `ArrayDenied`.

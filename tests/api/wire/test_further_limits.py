@@ -19,13 +19,22 @@ WRONG = "a-wrong-passw0rd"
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory, valkey: Valkey) -> Iterator[RunningDoor]:
+def arrays() -> dict[str, ontap.OntapSim]:
+    """The simulated ONTAPs by the volume on each."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def door(
+    tmp_path_factory: pytest.TempPathFactory, valkey: Valkey, arrays: dict[str, ontap.OntapSim]
+) -> Iterator[RunningDoor]:
     """A manager door with volumes on two simulated ONTAPs, of which one refuses the password."""
     tops = {name: tmp_path_factory.mktemp(name) for name in ("array", "refusing")}
     with ExitStack() as servers:
         more = []
         for name, top in tops.items():
-            simulator = ontap.OntapSim(Shelf(top), ontap.Profile(quota="on"))
+            profile = ontap.Profile(quota="on", never_inline=True)
+            simulator = arrays[name] = ontap.OntapSim(Shelf(top), profile)
             server = servers.enter_context(serving(simulator))
             given = trusting(ontap.options(server.url))
             if name == "refusing":
@@ -95,3 +104,17 @@ def test_an_array_that_refuses_the_password_is_a_bad_gateway(door: RunningDoor) 
     assert problem["error_code"] == "storage-proxy_request_unreachable"
     assert problem["retriable"] is False
     assert WRONG not in refused.text
+
+
+def test_an_array_that_refuses_the_request_is_a_bad_gateway(
+    door: RunningDoor, arrays: dict[str, ontap.OntapSim]
+) -> None:
+    failure = ontap.JobFailure("5242886", "The operation failed.")
+    arrays["array"].job_faults.append(("create qtree", failure, False))
+    body = {"volume": "array", "qsid": f"user:{uuid4()}", "options": {"limit_bytes": MIB}}
+    refused = door.call("POST", "/quota-scope", body, on_fault=True)
+    problem = refused.json()
+    assert refused.status_code == problem["status"] == 502
+    assert problem["type"].endswith("/problems/storage/external/request-refused")
+    assert "5242886" in problem["detail"]
+    assert problem["retriable"] is False
