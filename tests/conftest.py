@@ -33,14 +33,10 @@ os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 
 #: A traceback in the log of a test's own process is plain. With the values of each frame, as `rich`
 #: draws it when a tool has installed that, one takes a third of a second of the processor.
-structlog.configure(
-    processors=[
-        *structlog.get_config()["processors"][:-1],
-        structlog.dev.ConsoleRenderer(
-            colors=False, exception_formatter=structlog.dev.plain_traceback
-        ),
-    ]
-)
+#: The list is changed in place: loggers keep it, and so do `configure` and what captures lines.
+structlog.get_config()["processors"][-1:] = [
+    structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+]
 
 _PROGRAMS = {
     "xfs": "mkfs.xfs",

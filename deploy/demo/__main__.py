@@ -16,18 +16,27 @@ from deploy.greeting import console_of
 _INTERRUPTED = 130
 #: The exit status of a shell for a program that a signal ended is this plus the signal.
 _SIGNALLED = 128
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     """Run the demonstration on a running node, or on a node of its own."""
     options = _parser().parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
     show = Show()
+
+    def end(number: int, _frame: object) -> None:
+        """End as by Ctrl-C, so that the temporary node and its directory go; a second one waits."""
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_IGN)
+        show.end_early(_SIGNALLED + number)
+
+    for number in _SIGNALS:
+        signal.signal(number, end)
     try:
         with demo_node(options.config, show) as node:
             Story(node, options.tree, show).run()
             look = console_of(node.settings)
+        show.check()
     except (DemoFailed, ConfigurationError, requests.RequestException) as error:
         show.fail(str(error))
         sys.exit(1)
@@ -39,13 +48,6 @@ def main() -> None:
         show.say(f"To look at folders in a browser: {look}")
     else:
         show.say("To look at folders in a browser, turn on the console: see docs/console.md")
-
-
-def _end(number: int, _frame: object) -> None:
-    """End as by Ctrl-C, so that the temporary node and its directory go; a second signal waits."""
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
-    sys.exit(_SIGNALLED + number)
 
 
 def _parser() -> argparse.ArgumentParser:

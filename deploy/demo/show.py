@@ -1,8 +1,10 @@
 """The output of the demonstration: one line per step with its time, one live line during work."""
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from rich.console import Console
 from rich.live import Live
@@ -42,6 +44,26 @@ class Show:
     def __init__(self) -> None:
         self._console = Console(soft_wrap=True)
         self._began = time.monotonic()
+        self._status = 0
+
+    def end_early(self, status: int) -> NoReturn:
+        """End the demonstration with an exit status, as a signal's handler does.
+
+        Raises:
+            SystemExit: now. The interpreter loses what a handler raises within a finalizer, so the
+                next step raises it again.
+        """
+        self._status = status
+        sys.exit(status)
+
+    def check(self) -> None:
+        """Raise again what `end_early` raised, when that was lost.
+
+        Raises:
+            SystemExit: the demonstration has to end.
+        """
+        if self._status:
+            sys.exit(self._status)
 
     def say(self, text: str) -> None:
         """Print a sentence."""
@@ -50,6 +72,7 @@ class Show:
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Run one step; its line has the title, the result and the time."""
+        self.check()
         began = time.monotonic()
         step = self._open(title)
         live = step._live  # noqa: SLF001 - the two classes belong together

@@ -360,10 +360,12 @@ def test_the_node_of_the_source_is_killed_within_a_big_file(pair: Pair, source: 
     job = pair.submit("transfer", source, target, **more)
     wait_for(lambda: pair.has_copied(job, 18 << 20))
     pair.b.kill()
-    waits = wait_for(lambda: pair.waits(job))
+    try:
+        waits = wait_for(lambda: pair.waits(job))
+    finally:
+        pair.b.start()
     assert waits["done_bytes"] >= 18 << 20, waits
     assert waits["bytes_per_second"] is waits["items_per_second"] is waits["eta_seconds"] is None
-    pair.b.start()
     done = pair.ended(job)
     assert done["state"] == "succeeded", done
     check_big(pair, source, target, data)

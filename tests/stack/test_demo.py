@@ -15,6 +15,7 @@ import pytest
 
 from core.process import end_with_parent
 from deploy.demo.http import Doors
+from deploy.demo.show import Show
 from tests.support import preloaded
 from tests.support.doors import running_door, settings_in
 from tests.support.node import Node, wait_for
@@ -93,6 +94,16 @@ def test_a_signal_to_the_demonstration_leaves_nothing(tmp_path: Path, tree: Path
     assert process.wait(timeout=120) == 128 + signal.SIGTERM
     assert list(room.iterdir()) == []
     assert not any(str(room).encode() in line for line in command_lines())
+
+
+def test_an_end_that_was_lost_comes_at_the_next_step() -> None:
+    """What a signal's handler raises within a finalizer, the interpreter only reports."""
+    show = Show()
+    with suppress(SystemExit):  # as the interpreter does it there
+        show.end_early(143)
+    with pytest.raises(SystemExit) as ended, show.step("next"):
+        pytest.fail("The step began.")
+    assert ended.value.code == 143
 
 
 def command_lines() -> Iterator[bytes]:

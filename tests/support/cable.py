@@ -53,8 +53,13 @@ class Cable:
             return
         self._writers.add(away)
         away.write(head)
-        ways = (self._pump(reader, away), self._pump(there, writer))
-        await asyncio.gather(*ways, return_exceptions=True)
+        try:
+            async with asyncio.TaskGroup() as ways:
+                ways.create_task(self._pump(reader, away))
+                ways.create_task(self._pump(there, writer))
+        except* OSError:  # one end was reset, as a killed server's is: so is the other
+            self._reset(writer)
+            self._reset(away)
         for each in (writer, away):
             self._writers.discard(each)
             each.close()

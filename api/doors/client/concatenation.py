@@ -6,6 +6,7 @@ did not receive the answer repeats the request and gets the same upload.
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -17,7 +18,7 @@ from backends.uploads import Staging
 from backends.uploads import staging as staging_files
 from core.errors import InvalidParameters
 from core.names import VFolderPath
-from core.uploads import Upload, UploadNotFound, UploadProgress
+from core.uploads import Upload, UploadLeaseLost, UploadNotFound, UploadProgress
 
 #: One copy_file_range(2) moves at most this much (bytes; the kernel's own limit is 2 GiB).
 _COPY_BYTES = 1 << 30
@@ -134,6 +135,7 @@ def _end_parts(session: UploadSession, parts: list[UploadProgress]) -> None:
     for part in parts:
         with translated():
             staging_files.remove(session.backend, part.upload)
-        lease = session.acquire(part.upload.id, lambda: True)
-        session.store.save(lease, msgspec.structs.replace(part.upload, finished=True))
-        session.store.release(lease)
+        with suppress(UploadLeaseLost, UploadNotFound):  # another request ends it just now
+            lease = session.acquire(part.upload.id, lambda: True)
+            session.store.save(lease, msgspec.structs.replace(part.upload, finished=True))
+            session.store.release(lease)

@@ -5,7 +5,7 @@ The end comes once: the file is published, or a job gets it, however often it is
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from core.uploads import (
     LeaseRequest,
     Upload,
     UploadLease,
+    UploadLeaseLost,
     UploadNotFound,
     UploadProgress,
     UploadStore,
@@ -297,9 +298,10 @@ def settle_published(
     if upload.finished:
         return upload
     ended_upload = ended(backend, upload, upload, target)
-    lease = store.acquire(upload.id, 0, lambda: True)
-    store.save(lease, ended_upload)
-    store.release(lease)
+    with suppress(UploadLeaseLost):  # another request records the same end just now
+        lease = store.acquire(upload.id, 0, lambda: True)
+        store.save(lease, ended_upload)
+        store.release(lease)
     return ended_upload
 
 
