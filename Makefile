@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 TOOLS  := $(VENV)/.tools
 # Processes that share the tests. Tests mostly wait: with two for each of two cores, half of the time
-# of the cores is unused, with four next to none.
-PROCESSES ?= 8
+# of the cores is unused, with four next to none; with three, deadlines are rarely near.
+PROCESSES ?= 6
 # Tests start hundreds of processes. Python must keep the code that it has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
