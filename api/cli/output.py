@@ -40,8 +40,10 @@ def sentence(job: dict[str, Any]) -> str:
         if job["error"]:
             return str(job["error"]["detail"])
         return str((job["result"] or {}).get("sentence") or job["state_reason"] or job["state"])
-    progress = (job["progress"] or {}).get("text")
-    return str(job["state_reason"] or progress or job["state"])
+    progress = job["progress"] or {}
+    if job["state"] == "running" and job["state_reason"] and progress.get("percent") is not None:
+        return f"{job['state_reason']}, at {progress['percent']:g}%"
+    return str(job["state_reason"] or progress.get("text") or job["state"])
 
 
 def text_of(value: Any, name: str = "") -> str:  # noqa: ANN401 - any JSON value

@@ -14,6 +14,10 @@ class JobProgress(ma.Schema):
 
     text = fields.String(metadata={"description": "The progress as one sentence."})
     phase = fields.String()
+    waits_for = fields.String(
+        allow_none=True,
+        metadata={"description": "What has to come back before anything moves, in words."},
+    )
     percent = fields.Float(allow_none=True)
     done_items = fields.Integer()
     total_items = fields.Integer(allow_none=True)
@@ -54,7 +58,12 @@ class JobDocument(ma.Schema):
     scope = fields.String(allow_none=True)
     request = fields.Dict()
     state = fields.String(validate=validate.OneOf([state.value for state in State]))
-    state_reason = fields.String(allow_none=True)
+    state_reason = fields.String(
+        allow_none=True,
+        metadata={
+            "description": "What a queued job waits for, or a running one whose other node is away."
+        },
+    )
     waits_for = fields.String(allow_none=True)
     done = fields.Boolean()
     progress = fields.Nested(JobProgress, allow_none=True)

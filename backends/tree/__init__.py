@@ -16,6 +16,7 @@ from backends.tree.compare import (
     compare_trees,
 )
 from backends.tree.copy import (
+    SOURCE_NODE,
     CopyOptions,
     Loss,
     OverlayOptions,
@@ -63,6 +64,7 @@ from backends.tree.walk import Entry, WalkOptions, walk
 __all__ = [
     "DATA_ASPECTS",
     "DONE",
+    "SOURCE_NODE",
     "Anchor",
     "Aspect",
     "AttributeSupport",

@@ -67,7 +67,7 @@ class Control(Protocol):
         """Set the path of the present entry. People see it; it is never logged."""
 
     def wait(self, what: str) -> None:
-        """Say that nothing moves before `what` is back; the next count ends it."""
+        """Say that nothing moves before `what` is back; the next count, or "", ends it."""
 
     def fault(self, path: str, reason: str) -> None:
         """Record an entry that failed. Only the first ones are kept with path and reason."""

@@ -198,7 +198,7 @@ class Job:
             "scope": self.scope or None,
             "request": self.member("request"),
             "state": self.state.value,
-            "state_reason": text("reason") or None,
+            "state_reason": text("reason") or self._stands_still,
             "waits_for": text("waits_for") or None,
             "done": self.state.ended,
             "progress": self.member("progress"),
@@ -223,6 +223,13 @@ class Job:
             "version": self.version,
             "links": self._links(),
         }
+
+    @property
+    def _stands_still(self) -> str | None:
+        """Return why a run moves nothing now, in words; None where it does not say that it waits."""
+        progress = self.member("progress") if self.state is State.RUNNING else None
+        what = (progress or {}).get("waits_for")
+        return f"waiting for {what}, which does not answer" if what else None
 
     def _links(self) -> dict[str, str]:
         here = f"/v1/jobs/{self.id}"

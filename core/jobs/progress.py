@@ -31,6 +31,8 @@ FAULTS_MAX = 100
 
 #: The counters that mean that an entry is done, for percent and ETA.
 _DONE = (Counter.COPIED, Counter.VERIFIED, Counter.DELETED, Counter.SKIPPED, Counter.FAILED)
+#: Members of a snapshot that are null once the run has ended.
+_OF_A_RUN = ("eta_seconds", "stalled_seconds", "entry", "waits_for")
 #: What a job was for is the first of these that it counted; the others only helped.
 _PURPOSES = (Counter.COPIED, Counter.DELETED, Counter.VERIFIED, Counter.LISTED)
 
@@ -141,7 +143,7 @@ class Progress:
             self._waits_for = ""
 
     def wait(self, what: str) -> None:
-        """Say that nothing moves before `what` is back; the next count or phase ends it."""
+        """Say that nothing moves before `what` is back; the next count or phase, or "", ends it."""
         with self._lock:
             self._waits_for = what
 
@@ -210,7 +212,7 @@ class Progress:
     def final(self, whole: JobSummary | None = None) -> dict[str, Any]:
         """Return the last snapshot; without `whole` it says where the job stopped."""
         with self._lock:
-            data = self._now() | dict.fromkeys(("eta_seconds", "stalled_seconds", "entry"))
+            data = self._now() | dict.fromkeys(_OF_A_RUN)
             if whole is not None:
                 data |= self._all_of(whole)
         data["text"] = progress_text(data) if whole is None else whole.sentence
@@ -222,6 +224,7 @@ class Progress:
         shown = self._with_counts(current)
         stalled = now - self._moved
         return {
+            "waits_for": self._waits_for or None,
             "phase": f"wait for {self._waits_for}" if self._waits_for else current.name,
             "percent": self._risen(current),
             "done_items": shown.done_items(),

@@ -27,8 +27,9 @@ from core.jobs.store import JobStore, Submission
 from core.names import VFolderId, VFolderPath
 from core.process import unix_address
 from core.redis import Database, connect
-from core.settings import Settings, load
+from core.settings import CONFIG_VARIABLE, Settings, load
 from tests.cluster.test_connections import tls_in_front
+from tests.support import preloaded
 from tests.support.cable import Cable, laid
 from tests.support.doors import RunningDoor, running_door, settings_in
 from tests.support.node import gone, wait_for
@@ -53,6 +54,8 @@ backend-timeout = 55.0
 """
 #: A file of three pieces under this limit, which takes seconds to copy.
 BIG_BYTES, SLOW_BYTES_PER_SECOND = 48 << 20, 12_000_000
+#: The reason of a running job that waits.
+AWAY = "waiting for the source's node, which does not answer"
 
 
 class Site:
@@ -157,7 +160,19 @@ class Pair:
         document = self.job(job)
         assert not document["done"], document
         progress = document["progress"]
-        return progress["phase"] == "wait for the source's node" and progress
+        if progress["phase"] != "wait for the source's node":
+            return False
+        assert (document["state"], document["state_reason"]) == ("running", AWAY)
+        assert f"state_reason: {AWAY}\n" in self.said("jobs", "show", job)
+        assert f"{AWAY}, at " in self.said("jobs", "list")
+        return progress
+
+    def said(self, *words: str) -> str:
+        """Return what the command line of node A prints."""
+        environment = os.environ | {CONFIG_VARIABLE: self.a.settings.origin}
+        done = preloaded.run(["api.cli", *words], environment, 120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def stands(self, job: str) -> bool:
         """Return whether nothing was copied for longer than a piece takes."""
@@ -367,7 +382,7 @@ def test_the_node_of_the_source_is_killed_within_a_big_file(pair: Pair, source: 
     assert waits["done_bytes"] >= 18 << 20, waits
     assert waits["bytes_per_second"] is waits["items_per_second"] is waits["eta_seconds"] is None
     done = pair.ended(job)
-    assert done["state"] == "succeeded", done
+    assert (done["state"], done["state_reason"]) == ("succeeded", None), done
     check_big(pair, source, target, data)
 
 

@@ -6,11 +6,13 @@ from backends.tree.copy.ledger import read_noted, read_notes
 from backends.tree.copy.manifest import TreeManifest
 from backends.tree.copy.overlay import OverlayOptions, OverlayResult, OverlayTrees, apply_overlay
 from backends.tree.copy.receipt import Loss, Receipt
+from backends.tree.copy.receiver import SOURCE_NODE
 from backends.tree.copy.salvage import salvage
 from backends.tree.copy.target import probe_granularity
 from backends.tree.copy.verification import below_replaced_of, words_of
 
 __all__ = [
+    "SOURCE_NODE",
     "CopyOptions",
     "Loss",
     "OverlayOptions",

@@ -132,6 +132,7 @@ def test_a_wait_is_said_at_once_and_ends_with_the_next_count() -> None:
     progress.wait("the source's node")
     found = progress.snapshot()
     assert found["text"] == "wait for the source's node 50%  500/1000 B  50/100 files"
+    assert found["waits_for"] == "the source's node"
     assert found["bytes_per_second"] is found["items_per_second"] is found["eta_seconds"] is None
     clock.now += 60
     found = progress.snapshot()
@@ -139,6 +140,11 @@ def test_a_wait_is_said_at_once_and_ends_with_the_next_count() -> None:
     progress.count(Counter.COPIED, 1, 10)
     found = progress.snapshot()
     assert (found["phase"], found["stalled_seconds"]) == ("copy", None)
+    assert found["waits_for"] is None
+    progress.wait("the source's node")
+    assert progress.final()["waits_for"] is None
+    progress.wait("")
+    assert progress.snapshot()["phase"] == "copy"
 
 
 @given(

@@ -4,12 +4,14 @@ Helpers are forked or threads, so each has connections of its own.
 """
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
 import urllib3
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
 from backends.tree import Frame, Transport, pack_frame, read_frame
@@ -23,6 +25,20 @@ from core.telemetry import logger
 CONNECT_SECONDS = 2.0
 #: A node that sends nothing for so long (seconds) is away: answers that take long have counts.
 SILENCE_SECONDS = 120.0
+#: A node whose kernel acknowledges nothing for so long (seconds) is away: it lost power, or a cable
+#: is cut. A slow process is not taken for that, since its kernel answers.
+DEAD_SECONDS = 20
+#: The first probe of an idle connection, the pause between two, and how many may be lost (tcp(7)).
+_PROBE_SECONDS, _PROBES = 5, 3
+_TCP_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES),
+    # No probe is sent while a question is unacknowledged.
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_SECONDS * 1000),
+]
 _log = logger(__name__)
 
 
@@ -92,6 +108,7 @@ class NodeTrees:
             self._pools[key] = urllib3.PoolManager(
                 retries=False,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=SILENCE_SECONDS),
+                socket_options=_TCP_OPTIONS,
             )
         return self._pools[key]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from backends.fs import clock, layout
 from backends.transfer import Endpoint, RemoteEndpoint
-from backends.tree import RemoteTree
+from backends.tree import SOURCE_NODE, RemoteTree
 from core.cluster import NodeStore
 from core.errors import NodeAway, UnknownVolume, VolumeUnavailable
 from core.jobs.requests import TransferRequest
@@ -85,11 +85,15 @@ class _SourcePatience:
         while True:
             self._run.check()
             try:
-                return call()
+                answer = call()
             except NodeAway as error:
                 if not waits:
                     _log.warning("waits for the source's node", reason=error.detail)
-                    self._run.phase("wait for the source's node")
+                    self._run.wait(SOURCE_NODE)
                 waits = True
                 threading.Event().wait(PAUSE_SECONDS)
                 self._run.patiently(self._trees.look)
+            else:
+                if waits:
+                    self._run.wait("")
+                return answer
