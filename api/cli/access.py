@@ -195,7 +195,7 @@ def verify(context: click.Context, file: Path | None, *, as_json: bool) -> None:
     """
     from core.access import audit as audit_log  # noqa: PLC0415 - its name is that of the group
 
-    settings, _ = _settings(file)
+    settings, _ = _settings(file, ask_etcd=False)
     try:
         count, broken = audit_log.verify(settings.state_dir / audit_log.DIRECTORY)
     except OSError as error:
@@ -210,9 +210,9 @@ def verify(context: click.Context, file: Path | None, *, as_json: bool) -> None:
         context.exit(FAILED)
 
 
-def _settings(file: Path | None) -> tuple[Settings, AccessTable]:
+def _settings(file: Path | None, *, ask_etcd: bool = True) -> tuple[Settings, AccessTable]:
     try:
-        settings = load(file.absolute() if file else None)
+        settings = load(file.absolute() if file else None, ask_etcd=ask_etcd)
     except ConfigurationError as error:
         raise click.ClickException(error.detail) from None
     if settings.vfolder.access is None:

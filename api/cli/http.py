@@ -213,7 +213,7 @@ def _bearer(key: str) -> Callable[[requests.PreparedRequest], requests.PreparedR
 def _configured(session: requests.Session) -> tuple[str, str]:
     """Return the URL and the secret of the door of this node, whose certificate is trusted then."""
     try:
-        settings = load()
+        settings = load(ask_etcd=False)
         door = settings.api.manager
         url = f"{door.scheme}://{door.address.local}"
         if certificate := certificate_files("manager", settings).get("ssl-cert"):

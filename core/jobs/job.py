@@ -226,7 +226,7 @@ class Job:
 
     @property
     def _stands_still(self) -> str | None:
-        """Return why a run moves nothing now, in words; None where it does not say that it waits."""
+        """Return in words why a run moves nothing now; None unless it says that it waits."""
         progress = self.member("progress") if self.state is State.RUNNING else None
         what = (progress or {}).get("waits_for")
         return f"waiting for {what}, which does not answer" if what else None

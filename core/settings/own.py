@@ -80,8 +80,8 @@ class RedisTable(RedisTarget, frozen=True):
 class EtcdUseTable(Table, frozen=True):
     """`[vfolder.etcd]`: whether this node needs the cluster's `[etcd]`."""
 
-    #: Refuse to start when no member answers; otherwise the file is used alone then.
-    required: bool = False
+    #: Start nothing while no member answers; otherwise the file is used alone then.
+    required: bool = True
 
 
 class JobsTable(Table, frozen=True):

@@ -4,12 +4,17 @@ from typing import Any
 
 import msgspec
 
-from core.errors import ConfigurationError, Unavailable
+from core.errors import NotYetThere, Unavailable
 from core.settings.etcd import Etcd
+from core.settings.own import EtcdUseTable
 from core.settings.reference import EtcdTable
 from core.telemetry import logger
 
 _log = logger(__name__)
+_AWAY = (
+    "The Redis of the cluster is looked up there. Name it in [vfolder.redis], or set "
+    "[vfolder.etcd] required = false: then an embedded store is used while etcd does not answer."
+)
 _PREFIX = "config/redis"
 _TEXTS = ("addr", "password", "sentinel", "service-name", "sentinel-password")
 _FLAGS = ("use-tls", "tls-skip-verify")
@@ -21,10 +26,12 @@ _TIMEOUTS = {"socket-connect-timeout": "connect-timeout", "socket-timeout": "ans
 def complete(tables: dict[str, Any]) -> None:
     """Add the Redis settings of etcd, when the file has `[etcd]` and names no Redis.
 
-    When no member of etcd answers, the file is used alone, unless `[vfolder.etcd] required` is set.
+    When no member of etcd answers, nothing starts: a node that took another Redis meanwhile would
+    have jobs of its own, on the volumes of the cluster. `[vfolder.etcd] required = false` says that
+    the file is used alone then.
 
     Raises:
-        ConfigurationError: etcd is required and does not answer.
+        NotYetThere: etcd is required and does not answer; a later start may succeed.
     """
     own = tables.get("vfolder", {})
     redis = own.get("redis", {})
@@ -34,9 +41,16 @@ def complete(tables: dict[str, Any]) -> None:
         table = msgspec.convert(tables["etcd"], EtcdTable)
     except msgspec.ValidationError:
         return  # the check of all settings reports what is wrong
-    found = _read(table, tables, required=bool(own.get("etcd", {}).get("required")))
+    found = _read(table, tables, required=_is_required(own))
     if found:
         tables.setdefault("vfolder", {})["redis"] = {**redis, **_redis(_kebab(found))}
+
+
+def _is_required(own: dict[str, Any]) -> bool:
+    try:
+        return msgspec.convert(own.get("etcd", {}), EtcdUseTable).required
+    except msgspec.ValidationError:
+        return False  # the check of all settings reports what is wrong
 
 
 def _read(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[str, Any]:
@@ -45,7 +59,7 @@ def _read(table: EtcdTable, tables: dict[str, Any], *, required: bool) -> dict[s
         return Etcd(table, node).tree(_PREFIX)
     except (Unavailable, ValueError) as error:
         if required:
-            raise ConfigurationError(f"{error}") from error
+            raise NotYetThere(f"{error} {_AWAY}") from error
         _log.warning("etcd not read", reason="no member answers; the file is used alone")
         return {}
 

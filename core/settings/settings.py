@@ -152,6 +152,7 @@ def load(
 
     Raises:
         ConfigurationError: a key or value is wrong; the message names it and says what to do.
+        NotYetThere: etcd has to name the Redis and does not answer.
     """
     environ = os.environ if environ is None else environ
     path = path or find(environ)

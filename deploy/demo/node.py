@@ -54,7 +54,7 @@ def demo_node(config: Path | None, show: Show) -> Iterator[DemoNode]:
 
 def _running(config: Path | None) -> DemoNode | None:
     try:
-        settings = load(config.absolute() if config else None)
+        settings = load(config.absolute() if config else None, ask_etcd=False)
     except ConfigurationError:
         if config is not None:  # a named file must be valid
             raise

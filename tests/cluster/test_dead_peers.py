@@ -1,4 +1,4 @@
-"""A node of the source whose kernel answers no more is found soon; one that is only slow is kept."""
+"""A node whose kernel answers no more is found soon; one that is only slow is waited for."""
 
 import socket
 from collections.abc import Iterator

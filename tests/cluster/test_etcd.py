@@ -12,7 +12,7 @@ import pytest
 import requests
 from etcd3gw.client import Etcd3Client
 
-from core.errors import ConfigurationError, Unavailable
+from core.errors import NotYetThere, Unavailable
 from core.process import end_with_parent
 from core.settings import CONFIG_VARIABLE, Etcd, Settings, load
 from core.settings.reference import EtcdTable
@@ -105,19 +105,45 @@ def test_a_key_is_written_read_and_removed(tmp_path: Path) -> None:
         etcd.ask()
 
 
-def test_without_an_answer_the_file_stands_alone_unless_etcd_is_required(tmp_path: Path) -> None:
+def test_without_an_answer_nothing_starts_unless_the_file_says_so(tmp_path: Path) -> None:
     port = free_port()
-    assert settings_of(tmp_path, port).store_is_embedded
-    with pytest.raises(ConfigurationError, match="No member of etcd answers"):
-        settings_of(tmp_path, port, "[vfolder.etcd]\nrequired = true")
+    with pytest.raises(NotYetThere, match="No member of etcd answers"):
+        settings_of(tmp_path, port, '[vfolder.redis]\npassword = "of the embedded store"')
+    assert settings_of(tmp_path, port, "[vfolder.etcd]\nrequired = false").store_is_embedded
+    assert settings_of(tmp_path, port, '[vfolder.redis]\naddr = "mine:1"').redis_url
     with pytest.raises(Unavailable):
         Etcd(EtcdTable(addr=f"127.0.0.1:{port}"), "n").ask()
 
 
+@pytest.mark.parametrize("process", ["api.serve manager", "workers.serve worker"])
+def test_a_start_without_an_answer_is_tried_again(tmp_path: Path, process: str) -> None:
+    """Status 1, not that of a wrong configuration: systemd and the supervisor start it again."""
+    path = tmp_path / "storage-proxy.toml"
+    path.write_text(FILE.format(port=free_port(), more=""))
+    done = preloaded.run(process.split(), os.environ | {CONFIG_VARIABLE: str(path)}, 120)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("No member of etcd answers ([etcd] addr). The Redis of the ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_output_of_a_command_is_its_result_alone(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, free_port())
+    settings = settings_of(tmp_path, free_port(), "[vfolder.etcd]\nrequired = false")
     environment = os.environ | {CONFIG_VARIABLE: settings.origin}
-    get = ["api.cli", "config", "get", "storage-proxy.node-id"]
-    done = preloaded.run(get, environment, 120)
-    assert (done.returncode, done.stdout) == (0, "i-node 1\n")
+    get = ["api.cli", "config", "get"]
+    done = preloaded.run([*get, "vfolder.redis.port"], environment, 120)
+    assert (done.returncode, done.stdout) == (0, "16379\n")
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["etcd not read"]
+
+
+def test_commands_that_need_no_redis_do_not_ask_etcd(tmp_path: Path) -> None:
+    path = tmp_path / "storage-proxy.toml"
+    path.write_text(FILE.format(port=free_port(), more=""))
+    environment = os.environ | {CONFIG_VARIABLE: str(path)}
+    get = ["api.cli", "config", "get"]
+    done = preloaded.run([*get, "storage-proxy.node-id"], environment, 120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "i-node 1\n", "")
+    away = preloaded.run([*get, "vfolder.redis.port"], environment, 120)
+    assert (away.returncode, away.stdout) == (1, "")
+    assert "No member of etcd answers" in away.stderr
+    jobs = preloaded.run(["api.cli", "jobs", "list"], environment, 120)
+    assert "etcd" not in jobs.stderr, "the door is asked, and it is away"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotYetThere
 from core.settings import CONFIG_NAME, find, load
 from tests.support.doors import running_door
 from tests.support.node import wait_for
@@ -42,7 +42,7 @@ def _written(place: Path) -> Path:
 
 
 def test_every_key_is_read(sample: Path) -> None:
-    settings = load(sample, {})
+    settings = load(sample, {}, ask_etcd=False)
     assert settings.storage_proxy.node_id == "i-storage-proxy-01"
     assert settings.storage_proxy.session_expire_seconds == 86_400
     assert settings.storage_proxy.allow_auto_quota_scope_creation
@@ -58,7 +58,8 @@ def test_every_key_is_read(sample: Path) -> None:
     assert shelf is not None
     assert shelf.base_path == "shelf"
     assert settings.volume_path(settings.volume["local"]) == sample.parent / "volume"
-    assert settings.store_is_embedded, "no member of etcd answers, so the file stands alone"
+    with pytest.raises(NotYetThere):
+        load(sample, {})  # which names no Redis but by etcd, and no member answers
 
 
 def test_the_doors_start_with_it(sample: Path, valkey: Valkey) -> None:
@@ -83,10 +84,11 @@ def test_the_doors_start_with_it(sample: Path, valkey: Valkey) -> None:
 
 
 def test_environment_and_hints(sample: Path) -> None:
-    found = load(sample, {"BACKEND_NAMESPACE": "other", "BACKEND_ETCD_ADDR": "127.0.0.1:1"})
+    named = {"BACKEND_NAMESPACE": "other", "BACKEND_ETCD_ADDR": "127.0.0.1:1"}
+    found = load(sample, named, ask_etcd=False)
     assert found.etcd is not None
     assert (found.etcd.namespace, found.etcd.addr) == ("other", "127.0.0.1:1")
     assert find({"BACKEND_CONFIG_FILE": str(sample)}) == sample
     sample.write_text(sample.read_text().replace("scandir-limit", "scandir-limt"))
     with pytest.raises(ConfigurationError, match="did you mean `scandir-limit`"):
-        load(sample, {})
+        load(sample, {}, ask_etcd=False)

@@ -111,6 +111,8 @@ def shown(value: object) -> str:
         return "none"
     if isinstance(value, list):
         return f"`{json.dumps(value)}`"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"`{value}`" if isinstance(value, str) else f"{value:.10g}"
 
 

@@ -1,25 +1,36 @@
 """The systemd units are tight, and a node works with all of their limits."""
 
 import hashlib
+import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import requests
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
 
+from core.process import end_with_parent
 from deploy import procfile
 from deploy.demo.http import Doors
+from deploy.embedded_store import write_config
 from tests.support.confined import UNITS, confined, values
-from tests.support.node import Node, running_node, wait_for
+from tests.support.node import ROOT, Node, running_node, wait_for
+from tests.support.ports import free_port
 
 #: The most that `systemd-analyze security` may say of a unit, in tenths.
 EXPOSURE = {
     "vfolder@.service": 30,
     "vfolder-aside@.service": 30,
     "vfolder-worker@.service": 50,
+    "vfolder-store.service": 30,
 }
 UNIT_OF = {
     "manager": "vfolder@.service",
@@ -29,6 +40,7 @@ UNIT_OF = {
     "beat": "vfolder-aside@.service",
     "flower": "vfolder-aside@.service",
 }
+STORE_UNIT = "vfolder-store.service"
 TUS = {
     "Tus-Resumable": "1.0.0",
     "Upload-Offset": "0",
@@ -49,6 +61,74 @@ def test_a_unit_is_tight(name: str, tmp_path: Path) -> None:
     command = ["systemd-analyze", "security", "--offline=true", f"--threshold={EXPOSURE[name]}"]
     done = subprocess.run([*command, str(unit)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", EXPOSURE)
+def test_systemd_knows_every_line(name: str, tmp_path: Path) -> None:
+    """`systemd-analyze verify` prints what it ignores; the program is that of this checkout."""
+    text = (UNITS / name).read_text("utf-8")
+    assert "ExecStart=/opt/vfolder/.venv/bin/python -m " in text
+    unit = tmp_path / name.replace("@", "@one")
+    unit.write_text(text.replace("/opt/vfolder/.venv/bin/python", sys.executable), "utf-8")
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_unit_of_the_store_and_the_steps_of_a_cluster_agree() -> None:
+    steps = (ROOT / "docs" / "nodes.md").read_text("utf-8")
+    (directory,) = re.findall(r"^ *dir (/\S+)$", steps, re.MULTILINE)
+    unit = UNITS / STORE_UNIT
+    assert values(unit, "ReadWritePaths") == [directory]
+    assert values(unit, "ExecStart")[0].split()[-1] == f"{directory}/valkey.conf"
+
+
+@contextmanager
+def confined_store(directory: Path, port: int) -> Iterator[Redis]:
+    """A client of a store that runs as its unit says, until it was asked to end."""
+    program = shlex.split(values(UNITS / STORE_UNIT, "ExecStart")[0])[1:-1]
+    config = write_config(directory, port, "secret")
+    command = [*confined(STORE_UNIT), sys.executable, *program, str(config)]
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl only
+        )
+    retry = Retry(NoBackoff(), 0)
+    try:
+        with Redis(port=port, password="secret", retry=retry, decode_responses=True) as client:
+            wait_for(lambda: answers(client), failure=(directory / "log").read_text)
+            assert "Seccomp:\t2\n" in Path(f"/proc/{process.pid}/status").read_text("ascii")
+            yield client
+            process.terminate()
+            assert process.wait(120) == 0
+    finally:
+        process.kill()
+        process.wait(120)
+
+
+def answers(client: Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except RedisError:
+        return False
+
+
+def test_a_confined_store_keeps_what_it_has(tmp_path: Path) -> None:
+    """It writes, runs scripts, forks to shorten its log, and ends with nothing lost."""
+    port = free_port()
+    with confined_store(tmp_path, port) as client:
+        assert client.eval("return redis.call('SET', KEYS[1], ARGV[1])", 1, "key", "1") == "OK"
+        client.bgrewriteaof()
+        wait_for(lambda: not client.info("persistence")["aof_rewrite_in_progress"])
+        assert client.info("persistence")["aof_last_bgrewrite_status"] == "ok"
+        client.incr("key")
+    with confined_store(tmp_path, port) as client:
+        assert client.get("key") == "2"
 
 
 def test_mounts_of_the_worker_can_be_seen() -> None:

@@ -136,8 +136,10 @@ def _store(settings: Settings) -> Iterator[Finding]:
     """Name an embedded store without a password, and a store that only etcd knows."""
     if settings.store_is_embedded and settings.etcd is not None:
         text = "names no server: the start asks [etcd] for it, this check does not"
-        alone = "" if settings.vfolder.etcd.required else "; [vfolder.etcd] required is not set"
-        yield Finding(NOTE, "vfolder.redis", f"{text}{alone}.")
+        alone = "; while it does not answer, " + (
+            "nothing starts" if settings.vfolder.etcd.required else "the embedded store is used"
+        )
+        yield Finding(NOTE, "vfolder.redis", f"{text}{alone} ([vfolder.etcd] required).")
         return
     try:
         settings.check_store()

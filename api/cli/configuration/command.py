@@ -59,13 +59,14 @@ def _found(file: Path | None) -> Path:
 def get(key: str, file: Path | None) -> None:
     """Print one value, also a secret; `vfolder config check` lists the keys."""
     try:
-        click.echo(value_of(_load(file), key))
+        # Only the address of Redis may be in etcd; for other values its members are not asked.
+        click.echo(value_of(_load(file, ask_etcd=key.startswith("vfolder.redis")), key))
     except KeyError:
         raise click.UsageError(f"No setting {key}; `vfolder config check` lists all.") from None
 
 
-def _load(file: Path | None) -> Settings:
+def _load(file: Path | None, *, ask_etcd: bool) -> Settings:
     try:
-        return load(file.absolute() if file else None)
+        return load(file.absolute() if file else None, ask_etcd=ask_etcd)
     except ConfigurationError as error:
         raise click.ClickException(error.detail) from None

@@ -83,7 +83,7 @@ def doctor(
 def _volumes(begin: str) -> list[str]:
     """Return the volumes of the configuration whose names begin so, for a shell."""
     try:
-        return [name for name in load(find()).volume if name.startswith(begin)]
+        return [name for name in load(find(), ask_etcd=False).volume if name.startswith(begin)]
     except ConfigurationError:
         return []
 
@@ -99,7 +99,7 @@ def _order(volume: str, file: Path | None, order: Order) -> Order:
     """Return the order, after a check of the file and of the volume's name."""
     try:
         path = (file or find()).absolute()
-        settings = load(path)
+        settings = load(path, ask_etcd=False)
     except ConfigurationError as error:
         raise click.ClickException(error.detail) from None
     if volume not in settings.volume:
