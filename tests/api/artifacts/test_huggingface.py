@@ -9,6 +9,7 @@ import requests
 
 from tests.core.events.reader import Heard, Reader
 from tests.support.doors import RunningDoor
+from tests.support.ends import checked_end
 from tests.support.hub import StandInHub
 from tests.support.node import wait_for
 
@@ -64,6 +65,31 @@ def test_a_scan_and_its_events(
     assert {one.fields["readme_content"] for one in events} == {README.decode()}
     assert {one.fields["registry_name"] for one in events} == {"hub"}
     assert not [one for one in heard.stream if one.fields.get("model_id") == f"{model}-silent"]
+
+
+@pytest.mark.parametrize("readme", [True, False])
+def test_the_job_of_a_scan_says_what_it_described(
+    manager: RunningDoor,
+    worker: int,
+    hub: StandInHub,
+    readme: bool,  # noqa: FBT001 - a parameter of pytest
+) -> None:
+    name = f"org{uuid4().hex[:8]}"
+    hub.add(f"{name}/silent", {"a": b"x"})
+    if readme:
+        hub.add(f"{name}/told", {"README.md": README})
+    body = {"registry_name": "hub", "limit": 10, "order": "downloads", "search": name}
+    assert manager.call("POST", f"{TOP}/scan", body).json()["models"]
+
+    def ended() -> dict[str, Any]:
+        jobs = manager.call("GET", "/v1/jobs?verb=describe").json()["jobs"]
+        return next((one for one in jobs if name in str(one["request"]) and one["done"]), {})
+
+    job = checked_end(wait_for(ended, 60))
+    assert job["state"] == ("succeeded" if readme else "partial")
+    said = "described 1 revision" if readme else "described nothing"
+    assert job["result"]["sentence"].startswith(said)
+    assert job["result"]["sentence"].endswith("; 1 revision without a readme, or not read")
 
 
 def test_a_batch(

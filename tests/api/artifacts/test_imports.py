@@ -17,6 +17,7 @@ from core.names import VFolderId
 from core.settings import Settings
 from tests.core.events.reader import Heard, Reader
 from tests.support.doors import RunningDoor
+from tests.support.ends import checked_end
 from tests.support.hub import StandInHub
 from tests.support.node import wait_for
 from tests.support.remote_manager import StandInManager
@@ -81,7 +82,7 @@ class Site:
             found = self.get(task)
             return found if found["done"] else {}
 
-        return wait_for(look, 120, lambda: f"{self.get(task)}")
+        return checked_end(wait_for(look, 120, lambda: f"{self.get(task)}"))
 
     def end_of(self, model: str, count: int = 1) -> list[Heard]:
         """The events that end the import of a model."""

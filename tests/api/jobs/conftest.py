@@ -14,6 +14,7 @@ from core.names import VFolderId
 from core.redis import Database, connect
 from core.settings import Settings
 from tests.support.doors import RunningDoor, running_door, settings_in
+from tests.support.ends import checked_end
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey, running_valkey
 from tests.support.worker import running_worker
@@ -73,7 +74,7 @@ class Site:
             found = self.get(job)
             return found if found["done"] else {}
 
-        return wait_for(look, 60)
+        return checked_end(wait_for(look, 60))
 
     def quiet(self) -> None:
         """Wait until nothing runs that tests before have begun."""

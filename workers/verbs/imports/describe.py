@@ -11,7 +11,7 @@ from backends.systems.registries import Hub
 from backends.volumes.artifacts import ArtifactRegistries
 from core.errors import StorageError
 from core.events import EventPublisher, metadata_event
-from core.jobs import Counter
+from core.jobs import Counter, State
 from core.jobs.requests import DescribeRequest, ModelRevision
 from core.names import counted
 from core.telemetry import logger
@@ -48,9 +48,15 @@ class Describe:
                 published += sum(map(self._publish, group, found))
                 self._run.count(Counter.LISTED, items=len(group))
                 time.sleep(max(0.0, GROUP_SECONDS - (time.monotonic() - began)))
+        left = len(models) - published
+        amount = counted(published, "revision") if published else "nothing"
+        sentence = self._run.summary(f"described {amount}")
+        if left:
+            sentence += f"; {counted(left, 'revision')} without a readme, or not read"
         return Outcome(
-            sentence=self._run.summary("described", counted(published, "revision")),
+            sentence=sentence,
             result={"revisions": len(models), "published": published},
+            state=State.SUCCEEDED if published else State.PARTIAL,
             items=len(models),
         )
 
