@@ -29,7 +29,7 @@ FOUND_SECONDS = 100
 
 
 class SilentDoor:
-    """Answers one question with one frame, and with the second when it is told to."""
+    """Answers one question with one frame, and with the second when asked to."""
 
     def __init__(self, host: Host) -> None:
         self._listening = host.run(lambda: socket.create_server((host.address, 0)))
@@ -86,9 +86,9 @@ def test_a_cut_cable_is_found_and_a_slow_node_is_waited_for(tmp_path: Path, valk
         network.cut(2)
         lost = network.hub.begin(lambda: next(dead_stream)).exception(FOUND_SECONDS)
         assert isinstance(lost, NodeAway)
-        told = [cause.errno for cause in causes(lost) if isinstance(cause, OSError)]
-        assert told, "the kernel said it, and no time-out of ours"
-        assert set(told) <= {ETIMEDOUT, EHOSTUNREACH}
+        said = [cause.errno for cause in causes(lost) if isinstance(cause, OSError)]
+        assert said, "the kernel said it, and no time-out of ours"
+        assert set(said) <= {ETIMEDOUT, EHOSTUNREACH}
         assert not waiting.done()
         slow.end()
         assert waiting.result(FOUND_SECONDS)[0] == "second"

@@ -77,7 +77,7 @@ def test_the_job_of_a_scan_says_what_it_described(
     name = f"org{uuid4().hex[:8]}"
     hub.add(f"{name}/silent", {"a": b"x"})
     if readme:
-        hub.add(f"{name}/told", {"README.md": README})
+        hub.add(f"{name}/described", {"README.md": README})
     body = {"registry_name": "hub", "limit": 10, "order": "downloads", "search": name}
     assert manager.call("POST", f"{TOP}/scan", body).json()["models"]
 
