@@ -64,7 +64,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     name = metafunc.config.getoption("--volume", default=None)
     btrfs, ceph = [pytest.mark.part("btrfs")], [pytest.mark.part("ceph")]
     seaweed = [pytest.mark.part("seaweedfs")]
-    marks = {"s3": seaweed, "btrfs": btrfs, "btrfs-simple": btrfs, "cephfs": ceph}
+    rgw = [*ceph, *map(pytest.mark.part, ("radosgw", "fuse", "root"))]
+    marks = {
+        "s3": seaweed,
+        "radosgw": rgw,
+        "btrfs": btrfs,
+        "btrfs-simple": btrfs,
+        "cephfs": ceph,
+    }
     module = metafunc.module.__name__.rpartition(".")[2]
     names = [name] if name else sites.here(module)
     values = [pytest.param(each, marks=marks.get(each, [])) for each in names]
@@ -84,5 +91,6 @@ def site(
         storage = request.getfixturevalue("object_storage")
         yield sites.s3(tmp_path_factory.mktemp("site"), storage)
         return
-    with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
+    maker = sites.radosgw if request.param == "radosgw" else sites.MAKERS[request.param]
+    with maker(tmp_path_factory.mktemp("site")) as made:
         yield sites.with_part(request.param, made)

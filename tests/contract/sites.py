@@ -13,6 +13,7 @@ from backends.base import Backend, HasQuota, HasSnapshots, Mount
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
+from backends.systems.s3 import Bucket, S3Endpoint
 from backends.volumes import backend_factory
 from contract.deaths import ALL, Part
 from contract.site import Kind, Site, kind_of, mounted_backend
@@ -25,7 +26,7 @@ from simulators.shelf import BtrfsShelf
 from simulators.systems import SYSTEMS
 from tests.backends.systems.arrays.simulated import trusting
 from tests.support import nfs as nfs_server
-from tests.support.ceph import running_ceph
+from tests.support.ceph import running_ceph, start_gateway
 from tests.support.loops import mounted
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 from tests.support.thoroughness import THOROUGH, times
@@ -200,11 +201,26 @@ def faulty(directory: Path) -> Iterator[Site]:
 
 def s3(directory: Path, storage: ObjectStorage) -> Site:
     """A bucket of a real server that other tests use too."""
+    return _objects(directory, storage.url, storage.new_bucket())
+
+
+@contextmanager
+def radosgw(directory: Path) -> Iterator[Site]:
+    """A bucket of a real Ceph RGW."""
+    with running_ceph() as ceph:
+        url = start_gateway(ceph, ACCESS_KEY, SECRET_KEY)
+        bucket = Bucket(S3Endpoint(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY), "contract")
+        bucket._calls("create_bucket", Bucket=bucket.name)
+        yield _objects(directory, url, bucket)
+
+
+def _objects(directory: Path, url: str, bucket: Bucket) -> Site:
+    """A volume that keeps its files in a bucket."""
     top = directory / "records"
     top.mkdir()
     options = {
-        "endpoint": storage.url,
-        "bucket": storage.new_bucket().name,
+        "endpoint": url,
+        "bucket": bucket.name,
         "prefix": "contract",
         "access_key": ACCESS_KEY,
         "secret_key": SECRET_KEY,
@@ -253,7 +269,8 @@ LONG = {
     "test_vfolders": (*_COMMANDS, *_ARRAYS, "ext4"),
     "": _COMMANDS,
 }
-#: The modules of the suite that are about a volume of objects, too.
+#: The modules of the suite that are about a volume of objects, too. Only the first one has much to
+#: do with the bucket: the other two are about the records, which are the same on every server.
 OF_OBJECTS = ("test_objects", "test_scopes", "test_faults")
 
 
@@ -267,6 +284,8 @@ def here(module: str) -> list[str]:
     long = () if THOROUGH else LONG.get(module, LONG[""])
     inside = "UML_XFS" in os.environ
     of_objects = ["s3"] if module in OF_OBJECTS and not inside else []
+    if of_objects and (THOROUGH or module == "test_objects"):
+        of_objects.append("radosgw")
     if module == "test_objects":
         return of_objects
     return of_objects + [
