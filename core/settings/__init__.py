@@ -8,8 +8,10 @@ from core.settings.access import (
     check_url,
 )
 from core.settings.artifacts import (
+    CONNECTIONS,
     ArtifactRegistryTable,
     ArtifactStorageTable,
+    ArtifactVerifierTable,
     HuggingFaceTable,
     ObjectStorageTable,
     ReservoirClientTable,
@@ -34,6 +36,7 @@ from core.settings.units import Address, address, size_bytes
 __all__ = [
     "CONFIG_NAME",
     "CONFIG_VARIABLE",
+    "CONNECTIONS",
     "KEYS",
     "OVERRIDE_PREFIX",
     "TICKET_AUDIENCE",
@@ -41,6 +44,7 @@ __all__ = [
     "Address",
     "ArtifactRegistryTable",
     "ArtifactStorageTable",
+    "ArtifactVerifierTable",
     "CalloutTable",
     "Etcd",
     "HuggingFaceTable",

@@ -1,7 +1,8 @@
 """The tables of artifacts: storages that keep models, and registries that models come from.
 
 They are the reference's `[artifact-storages.NAME]`, `[artifact-registries.NAME]` and
-`[reservoir-client]`. Its older arrays `[[storages]]` and `[[registries]]` are read as these tables.
+`[reservoir-client]`; `[artifact-verifiers.NAME]` is our own. The reference's older arrays
+`[[storages]]` and `[[registries]]` are read as these tables.
 """
 
 from typing import Any, Literal
@@ -23,6 +24,8 @@ EXPIRATION_SECONDS = 300
 #: A presigned URL of signature version 4 is valid for a week at most (seconds).
 EXPIRATION_MAX_SECONDS = 604_800
 HUGGINGFACE = "https://huggingface.co"
+#: The default and the largest number of connections of one process to a registry.
+CONNECTIONS, CONNECTIONS_MAX = 16, 256
 #: The longest name of a storage or a registry (characters).
 NAME_MAX = 63
 Size = int | str
@@ -117,20 +120,45 @@ class ArtifactStorageTable(ArtifactTable, frozen=True):
         _check_kind(self, self.type)
 
 
-class HuggingFaceTable(ArtifactTable, frozen=True):
+class RegistryLimits(ArtifactTable, frozen=True):
+    """What the tables of registries share: how much of a registry one node takes."""
+
+    #: Connections of one process to one host of the registry.
+    connections: int = CONNECTIONS
+    #: The largest model that is imported (bytes); None is no limit.
+    max_model_size: Size | None = None
+
+    @property
+    def max_model_bytes(self) -> int | None:
+        """Return the size of the largest model; None without a limit."""
+        return None if self.max_model_size is None else size_bytes(self.max_model_size)
+
+    def check(self) -> None:
+        """Raise ValueError when a value cannot be used."""
+        if not 1 <= self.connections <= CONNECTIONS_MAX:
+            raise ValueError(f"connections is between 1 and {CONNECTIONS_MAX}")
+        _ = self.max_model_bytes
+
+
+class HuggingFaceTable(RegistryLimits, frozen=True):
     """`[artifact-registries.NAME.huggingface]`: a hub of models."""
 
     endpoint: str = HUGGINGFACE
     token: str | None = None
+    #: Other servers with the same models, which are asked while the endpoint fails.
+    mirrors: list[str] = field(default_factory=list)
     download_chunk_size: Size = CHUNK_BYTES
 
     def check(self) -> None:
         """Raise ValueError when a value cannot be used."""
+        super().check()
         _check_url("endpoint", self.endpoint)
+        for url in self.mirrors:
+            _check_url("mirrors", url)
         size_bytes(self.download_chunk_size)
 
 
-class ReservoirTable(ArtifactTable, frozen=True):
+class ReservoirTable(RegistryLimits, frozen=True):
     """`[artifact-registries.NAME.reservoir]`: another site, with its manager and its S3."""
 
     #: The S3 of the other site, for imports into object storages.
@@ -148,6 +176,7 @@ class ReservoirTable(ArtifactTable, frozen=True):
 
     def check(self) -> None:
         """Raise ValueError when a value cannot be used."""
+        super().check()
         for name, url in (
             ("endpoint", self.endpoint),
             ("manager-endpoint", self.manager_endpoint),
@@ -163,9 +192,29 @@ class ArtifactRegistryTable(ArtifactTable, frozen=True):
     huggingface: HuggingFaceTable | None = None
     reservoir: ReservoirTable | None = None
 
+    @property
+    def limits(self) -> RegistryLimits:
+        """Return the table of its kind, for what all kinds share."""
+        own: RegistryLimits | None = getattr(self, self.type)
+        return own or RegistryLimits()
+
     def check(self) -> None:
         """Raise ValueError when its own table is missing, or has a wrong value."""
         _check_kind(self, self.type)
+
+
+class ArtifactVerifierTable(ArtifactTable, frozen=True):
+    """`[artifact-verifiers.NAME]`: a plugin that looks at models before they are published."""
+
+    #: The name of its entry point.
+    plugin: str
+    #: What its class is called with.
+    options: Tables = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise ValueError when a value cannot be used."""
+        if not self.plugin:
+            raise ValueError("plugin names no plugin")
 
 
 class ReservoirClientTable(ArtifactTable, frozen=True):
@@ -222,7 +271,8 @@ def _new_name(entry: Tables, key: str, tables: Tables, table: str) -> str:
 
 
 def check_tables(
-    kind: str, tables: dict[str, ArtifactStorageTable | ArtifactRegistryTable]
+    kind: str,
+    tables: dict[str, ArtifactStorageTable | ArtifactRegistryTable | ArtifactVerifierTable],
 ) -> None:
     """Raise ValueError, which names the table, when a name or a value cannot be used."""
     for name, table in tables.items():

@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from core.settings.artifacts import (
     ArtifactRegistryTable,
     ArtifactStorageTable,
+    ArtifactVerifierTable,
     ReservoirClientTable,
 )
 from core.settings.units import Address, address, seconds, size_bytes
@@ -191,4 +192,5 @@ class ReferenceTables(Table, frozen=True):
     service_discovery: dict[str, Any] = field(default_factory=dict)
     artifact_storages: dict[str, ArtifactStorageTable] = field(default_factory=dict)
     artifact_registries: dict[str, ArtifactRegistryTable] = field(default_factory=dict)
+    artifact_verifiers: dict[str, ArtifactVerifierTable] = field(default_factory=dict)
     reservoir_client: ReservoirClientTable = field(default_factory=ReservoirClientTable)

@@ -33,6 +33,7 @@ _NAMED_TABLES = (
     "volume",
     "artifact-storages",
     "artifact-registries",
+    "artifact-verifiers",
     "override-configs",
     "bandwidth",
 )
@@ -237,6 +238,7 @@ def _checked(tables: dict[str, Any]) -> Settings:
         _ = [target.sentinels for target in (redis, *redis.override_configs.values())]
         artifacts.check_tables("artifact-storages", {**settings.artifact_storages})
         artifacts.check_tables("artifact-registries", {**settings.artifact_registries})
+        artifacts.check_tables("artifact-verifiers", {**settings.artifact_verifiers})
         secrets = (settings.storage_proxy.secret, settings.api.manager.secret)
         settings.vfolder.notices.check(settings.directory, secrets)
         if settings.vfolder.access is not None:

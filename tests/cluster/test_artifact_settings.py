@@ -85,6 +85,11 @@ HUB = '[artifact-registries.a]\ntype = "huggingface"\n'
         (OBJECTS.replace("min_size = 1", "expiration = 0"), "expiration"),
         (HUB, "needs the table huggingface"),
         (HUB + 'huggingface = { endpoint = "hub" }\n', "is not a URL"),
+        (HUB + 'huggingface = { mirrors = ["hub"] }\n', "mirrors 'hub' is not a URL"),
+        (HUB + "huggingface = { connections = 0 }\n", "connections is between 1 and 256"),
+        (HUB + 'huggingface = { max-model-size = "big" }\n', "not a size"),
+        ('[artifact-verifiers.a]\nplugin = ""\n', "plugin names no plugin"),
+        ("[artifact-verifiers.a]\noptions = { a = 1 }\n", "plugin"),
         (OBJECTS + OLD.replace('name = "old"', 'name = "models"'), "the same name"),
         ("[[storages]]\nregion = 'x'\n", "without a name"),
         (VFS.replace(".a]", ".'a/b']"), "without '/'"),
@@ -96,3 +101,9 @@ def test_what_stops_the_start(tmp_path: Path, more: str, words: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         settings_in(tmp_path, more=more)
     assert words in refused.value.detail
+
+
+def test_verifiers_are_tables_with_options_of_their_own(tmp_path: Path) -> None:
+    more = '[artifact-verifiers.my_scan]\nplugin = "scan"\noptions = { some_key = 1 }\n'
+    table = settings_in(tmp_path, more=more).artifact_verifiers["my_scan"]
+    assert (table.plugin, table.options) == ("scan", {"some_key": 1})

@@ -93,6 +93,22 @@ def test_a_plugin_that_cannot_be_imported_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in errors
 
 
+def test_verifiers_are_made(tmp_path: Path) -> None:
+    table = '[artifact-verifiers.scan]\nplugin = "PLUGIN"\noptions = {}\n[api.client]'
+    status, _, errors = check(tmp_path, ("[api.client]", table.replace("PLUGIN", "absent")))
+    assert status == 1
+    assert "No verifier is called 'absent'; known: none." in errors
+    package = tmp_path / "packages" / "broken-1.0.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (package / "entry_points.txt").write_text("[vfolder.verifiers]\nbroken = broken:Broken\n")
+    change = ("[api.client]", table.replace("PLUGIN", "broken"))
+    status, _, errors = check(tmp_path, change, PYTHONPATH=str(package.parent))
+    assert status == 1
+    assert "The plugin 'broken' (broken:Broken) raised ModuleNotFoundError" in errors
+    assert "Traceback" not in errors
+
+
 def findings(directory: Path, *changes: tuple[str, str], more: str = "") -> list[Finding]:
     """What is found in a file that is right but for the changes and what is added."""
     path = Path(settings_in(directory, more=more).origin)

@@ -180,6 +180,20 @@ def _artifacts(settings: Settings) -> Iterator[Finding]:
             text = "has not all of manager-endpoint, its two keys and storage-name"
             only = "imports into object storages" if site.endpoint else "no import"
             yield Finding(WARNING, f"artifact-registries.{name}", f"{text}: {only} will work.")
+    yield from _verifiers(settings)
+
+
+def _verifiers(settings: Settings) -> Iterator[Finding]:
+    """Make each verifier, as an import does."""
+    if not settings.artifact_verifiers:
+        return
+    from backends.volumes.artifacts import made_verifier  # noqa: PLC0415 - see above
+
+    for name, table in settings.artifact_verifiers.items():
+        try:
+            made_verifier(table)
+        except ConfigurationError as error:
+            yield Finding(ERROR, f"artifact-verifiers.{name}", error.detail)
 
 
 def _certificates(settings: Settings) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from backends.systems.registries.hub import (
 )
 from backends.systems.registries.reservoir import Reservoir
 from backends.systems.registries.session import RemoteFile, RemoteSession
+from backends.systems.registries.verification import VerificationResult, VerifierResult
 
 __all__ = [
     "DEFAULT_REVISION",
@@ -19,4 +20,6 @@ __all__ = [
     "RemoteFile",
     "RemoteSession",
     "Reservoir",
+    "VerificationResult",
+    "VerifierResult",
 ]

@@ -1,7 +1,8 @@
 """The routes of a hub: search, branches, one revision, the files of a commit, one file.
 
-Every call goes to the configured endpoint, with the token. Source: the public documentation of the
-Hub API, and the client library `huggingface_hub`, which the tests drive against the same stand-in.
+Every call goes to the configured endpoint, with the token, or to a mirror while that fails. Source:
+the public documentation of the Hub API, and the client library `huggingface_hub`, which the tests
+drive against the same stand-in.
 """
 
 import re
@@ -13,6 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from backends.systems.registries.mirrors import MirroredSession
 from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
 from core.errors import InvalidName, ModelNotFound, RegistryRefused, StorageError
 from core.names import check_model_id, check_revision, parsed_moment, reference_moment
@@ -94,7 +96,12 @@ class Hub:
     """
 
     def __init__(self, table: HuggingFaceTable) -> None:
-        self._session = RemoteSession(table.endpoint.rstrip("/"), token=table.token)
+        """Take the table. The token is the endpoint's own, so no mirror gets it."""
+        most = table.connections
+        self._session = MirroredSession(
+            RemoteSession(table.endpoint.rstrip("/"), token=table.token, connections=most),
+            [RemoteSession(url.rstrip("/"), connections=most) for url in table.mirrors],
+        )
 
     # -- Models ------------------------------------------------------------------------------------
     def search(self, text: str | None, order: str, limit: int, *, seconds: float) -> list[HubModel]:

@@ -8,13 +8,13 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
 from requests.auth import AuthBase
 
 from backends.systems.registries.session import RemoteFile, RemoteSession, as_size, as_text
+from backends.systems.registries.verification import VerificationResult, parsed_result
 from core.errors import ConfigurationError, RegistryRefused
 from core.names import reference_moment
 from core.settings import ReservoirClientTable, ReservoirTable
@@ -94,6 +94,7 @@ class Reservoir:
             auth=signature,
             connect_seconds=patience.connect_seconds,
             silence_seconds=patience.silence_seconds,
+            connections=table.connections,
         )
         self._storage = f"/vfs-storages/{quote(str(table.storage_name), safe='')}"
 
@@ -120,9 +121,9 @@ class Reservoir:
             f"{self._storage}/download", start, method="POST", body={"filepath": path}
         )
 
-    def verification(self, revision_id: str) -> dict[str, Any] | None:
+    def verification(self, revision_id: str) -> VerificationResult | None:
         """Return what the verifiers of the other site found; None when it says nothing."""
         path = f"/artifacts/revisions/{quote(revision_id, safe='')}/verification-result"
         found = self._session.json(path)
         result = found.get("verification_result") if isinstance(found, dict) else None
-        return result if isinstance(result, dict) else None
+        return None if result is None else parsed_result(result)

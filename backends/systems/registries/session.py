@@ -18,11 +18,18 @@ import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+)
 from urllib3.exceptions import HTTPError
 
 from core.errors import ModelNotFound, RegistryRefused, RegistryUnavailable, StorageError
 from core.process.version import VERSION
+from core.settings import CONNECTIONS
 
 #: A connection that is not made in this time counts as failed (seconds).
 CONNECT_SECONDS = 10.0
@@ -31,8 +38,8 @@ SILENCE_SECONDS = 30.0
 #: Tries of one request, and the pauses between them (seconds).
 TRIES = 3
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 5.0
-#: Connections to one registry that a process keeps.
-CONNECTIONS = 16
+#: A registry that is overloaded may say when to call again. A call waits so long at most (seconds).
+RETRY_AFTER_MAX_SECONDS = 30
 #: Bytes of one read of a file.
 READ_BYTES = 256 * 1024
 #: The longest JSON answer that is read (bytes).
@@ -112,13 +119,17 @@ class RemoteSession:
         auth: AuthBase | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         silence_seconds: float = SILENCE_SECONDS,
+        connections: int = CONNECTIONS,
     ) -> None:
-        """Connect to an endpoint, with a token, or with another way to sign requests."""
+        """Connect to an endpoint, with a token, or with another way to sign requests.
+
+        At most `connections` are open to one host; further calls wait for one of them.
+        """
         self.endpoint = endpoint
         self._auth = auth or _Bearer(token)
         self._timeout = (connect_seconds, silence_seconds)
         self._session = requests.Session()
-        adapter = HTTPAdapter(pool_maxsize=CONNECTIONS)
+        adapter = HTTPAdapter(pool_maxsize=connections, pool_block=True)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
         # The bytes must be those of the file: no transfer is compressed.
@@ -170,8 +181,8 @@ class RemoteSession:
     ) -> requests.Response:
         tries = Retrying(
             stop=stop_after_attempt(TRIES),
-            wait=wait_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS),
-            retry=retry_if_exception_type(RegistryUnavailable),
+            wait=_pause,
+            retry=retry_if_exception(_is_worth_a_try),
             reraise=True,
         )
         return tries(self._send, path, query, more or _More())
@@ -201,6 +212,24 @@ class _More:
     method: str = "GET"
     body: Json = None
     start: int = 0
+
+
+_growing = wait_exponential(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+
+
+def _is_worth_a_try(error: BaseException) -> bool:
+    """Return whether a call is repeated at once: not when the registry wants a long pause."""
+    return (
+        isinstance(error, RegistryUnavailable)
+        and error.facts.get("retry_after", 0) <= RETRY_AFTER_MAX_SECONDS
+    )
+
+
+def _pause(state: RetryCallState) -> float:
+    """Return the pause before the next try: at least what the registry wants (seconds)."""
+    error = state.outcome.exception() if state.outcome else None
+    wanted = error.facts.get("retry_after", 0) if isinstance(error, RegistryUnavailable) else 0
+    return max(_growing(state), float(wanted))
 
 
 def as_text(value: object) -> str:
@@ -271,7 +300,13 @@ def _refusal(response: requests.Response) -> StorageError:
     if status == HTTPStatus.NOT_FOUND or response.headers.get("X-Error-Code") in _ABSENT_CODES:
         return ModelNotFound("The registry has no such model, revision or file.")
     if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return RegistryUnavailable(f"The registry fails for now ({status}).")
+        return RegistryUnavailable(f"The registry fails for now ({status}).", **_wanted(response))
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return RegistryRefused(f"The registry refuses access ({status}); check the token.")
     return RegistryRefused(f"The registry refuses the request ({status}).")
+
+
+def _wanted(response: requests.Response) -> dict[str, int]:
+    """Return the seconds that the registry wants to be left alone, where it says a number."""
+    text = response.headers.get("Retry-After", "")  # RFC 9110 §10.2.3; hubs send no dates
+    return {"retry_after": int(text)} if text.isascii() and text.isdigit() else {}

@@ -5,8 +5,17 @@ from collections.abc import Callable
 from backends.systems.registries import Hub, Reservoir
 from backends.systems.s3 import DEFAULT_REGION, Bucket, S3Endpoint
 from backends.volumes.artifacts.objects import JOB_PATIENCE_SECONDS
-from core.errors import RegistryNotFound
+from core.errors import RegistryNotFound, StorageError
 from core.settings import Settings
+
+
+class ModelTooLarge(StorageError):
+    """A model is larger than `max-model-size` of its registry allows."""
+
+    error_code = "storage-proxy_access_invalid-parameters"
+    kind = "registries/model-too-large"
+    title = "The model is too large"
+    status = 413
 
 
 class ArtifactRegistries:
@@ -28,6 +37,15 @@ class ArtifactRegistries:
         if name not in self._hubs:
             self._hubs[name] = Hub(table.huggingface)
         return self._hubs[name]
+
+    def check_size(self, name: str, size_bytes: int) -> None:
+        """Raise ModelTooLarge when a model of this size is not imported from a registry."""
+        table = self._settings.artifact_registries.get(name)
+        most = None if table is None else table.limits.max_model_bytes
+        if most is not None and size_bytes > most:
+            raise ModelTooLarge(
+                f"The model has {size_bytes} bytes; models of this registry have at most {most}."
+            )
 
     def check_reservoir(self, name: str) -> None:
         """Raise RegistryNotFound when no registry of this kind has the name."""

@@ -68,6 +68,7 @@ type = "huggingface"
 [artifact-registries.hub.huggingface]
 endpoint = "{hub.url}"
 token = "{hub.token}"
+max-model-size = 6000000
 [artifact-registries.dead]
 type = "huggingface"
 huggingface = {{ endpoint = "http://127.0.0.1:1" }}
@@ -108,12 +109,20 @@ def storages(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
+def verifiers() -> str:
+    """The tables of the verifiers: none, unless a module has some."""
+    return ""
+
+
+@pytest.fixture(scope="module")
 def settings(
     tmp_path_factory: pytest.TempPathFactory,
     valkey: Valkey,
     hub: StandInHub,
     remote: StandInManager,
     storages: str,
+    *,
+    verifiers: str,
 ) -> Settings:
     registries = REGISTRIES.format(
         hub=hub,
@@ -123,7 +132,9 @@ def settings(
         version=remote_manager.VERSION,
         storage=remote_manager.STORAGE,
     )
-    return settings_in(tmp_path_factory.mktemp("door"), valkey.url, storages + registries)
+    return settings_in(
+        tmp_path_factory.mktemp("door"), valkey.url, storages + registries + verifiers
+    )
 
 
 @pytest.fixture(scope="module")

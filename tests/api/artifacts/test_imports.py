@@ -256,6 +256,18 @@ def test_some_models_fail(site: Site) -> None:
     assert last == "bgtask_partial_success"
 
 
+def test_a_model_over_the_limit_of_its_registry(site: Site) -> None:
+    good, large = site.model({"a": b"1"}), site.model({"a": b"1" * 6_000_000, "b": b"1"})
+    task = site.begun(good, large)
+    job = site.ended(task)
+    assert job["state"] == "partial", job
+    assert [one["success"] for one in job["result"]["models"]] == [True, False]
+    report = site.door.call("GET", f"/v1/jobs/{task}/report").text
+    assert "has 6000001 bytes" in report
+    assert not (site.shelf / large).exists()
+    assert not [path for _, _, path, _ in site.hub.requests if f"{large}/resolve" in path]
+
+
 def test_all_models_fail(site: Site) -> None:
     absent = f"org/{uuid4().hex}"
     task = site.begun(absent)
@@ -455,6 +467,15 @@ def test_a_very_deep_model(site: Site) -> None:
 # -- Reservoir -------------------------------------------------------------------------------------
 RESERVOIR = "/v1/registries/reservoir/import"
 REVISION = str(uuid4())
+SCANNED = {
+    "success": True,
+    "infected_count": 0,
+    "scanned_at": "2026-11-01T12:00:00Z",
+    "scan_time": 1.5,
+    "scanned_count": 4,
+    "metadata": {"version": "1"},
+    "error": None,
+}
 
 
 def reservoir(site: Site, model: str, **more: Any) -> requests.Response:
@@ -478,7 +499,7 @@ def theirs(remote: StandInManager) -> str:
 
 
 def test_from_another_site(site: Site, remote: StandInManager, theirs: str) -> None:
-    remote.verifications[REVISION] = {"verifiers": {"scan": {"success": True}}}
+    remote.verifications[REVISION] = {"verifiers": {"scan": SCANNED}}
     remote.breaks = 1
     job = site.ended(reservoir(site, theirs).json()["task_id"])
     assert job["state"] == "succeeded", job
@@ -488,6 +509,15 @@ def test_from_another_site(site: Site, remote: StandInManager, theirs: str) -> N
     assert (end.fields["success"], end.fields["digest"]) == (True, None)
     assert end.fields["verification_result"] == remote.verifications[REVISION]
     assert not remote.refused
+
+
+@pytest.mark.parametrize("result", [{"verifiers": {"scan": {"success": True}}}, [], "well"])
+def test_a_result_that_the_manager_could_not_read_is_left_out(
+    site: Site, remote: StandInManager, theirs: str, result: Any
+) -> None:
+    remote.verifications[REVISION] = result
+    assert site.ended(reservoir(site, theirs).json()["task_id"])["state"] == "succeeded"
+    assert site.end_of(theirs)[0].fields["verification_result"] == {"verifiers": {}}
 
 
 def test_from_another_site_into_a_vfolder(site: Site, theirs: str) -> None:

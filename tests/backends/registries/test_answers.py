@@ -165,3 +165,25 @@ def test_an_answer_that_trickles(
     answers.body, answers.pause = b" " * 100_000, 0.02
     with pytest.raises(RegistryUnavailable):
         call(hub)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_hub_says_when_to_call_again(
+    answers: Answers, hub: Hub, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """A short pause is kept; a long one ends the call at once."""
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("tenacity.nap.time.sleep", sleep)
+    answers.status, answers.headers = status, {"Retry-After": "7"}
+    with pytest.raises(RegistryUnavailable):
+        hub.commit(MODEL, "main")
+    assert pauses == [7.0, 7.0]
+    answers.headers = {"Retry-After": "3600"}
+    with pytest.raises(RegistryUnavailable) as raised:
+        hub.commit(MODEL, "main")
+    assert raised.value.facts == {"retry_after": 3600}
+    assert len(pauses) == 2

@@ -4,11 +4,12 @@ A bucket has no rename, so objects get their keys as they arrive, each complete 
 object that an earlier run has written is known by its digest, in its metadata.
 """
 
-from collections.abc import Iterator
-from typing import Self
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Self
 
 from backends.systems.registries import RemoteFile
-from backends.systems.s3 import Bucket, MultipartNotFound
+from backends.systems.s3 import Bucket, MultipartNotFound, ObjectReader
 from backends.volumes.artifacts import ObjectStorage
 from core.errors import (
     CopyDiffers,
@@ -75,6 +76,17 @@ class BucketTarget:
             self._bucket.delete(key)
             raise CopyDiffers("A file differs from the digest that the registry says.")
 
+    def open(self, number: int, file: ImportFile) -> BinaryIO:
+        """Open the object of a file; it cannot seek."""
+        reader = self._bucket.read(str(self._places[number] / file.path))
+        return io.BufferedReader(_ObjectFile(reader, self._run.check))
+
+    def withdraw(self, number: int, files: list[ImportFile]) -> None:
+        """Remove objects, also those of an earlier import."""
+        keys = [str(self._places[number] / file.path) for file in files]
+        for left in self._bucket.delete_many(keys):
+            _log.warning("refused object left", code=left.code)
+
     def publish(
         self, number: int, place: VFolderPath, files: list[ImportFile], *, owned: bool
     ) -> None:
@@ -128,6 +140,30 @@ class _Checked:
     def matches(self) -> bool:
         """Return whether the digest is the registry's, or the registry says none."""
         return self._digest is None or self._digest.hexdigest() == self._file.digest
+
+
+class _ObjectFile(io.RawIOBase):
+    """An object that is read as a file; reads raise when the run must stop."""
+
+    def __init__(self, reader: ObjectReader, check: Callable[[], None]) -> None:
+        self._reader = reader
+        self._check = check
+
+    def readable(self) -> bool:
+        """Return that it is for reading."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any buffer, as the parent says
+        """Fill the beginning of a buffer."""
+        self._check()
+        piece = self._reader.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._reader.close()
+        super().close()
 
 
 class BucketSource:

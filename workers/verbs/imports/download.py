@@ -17,19 +17,23 @@ from workers.verbs.imports.sources import ImportFile, ModelSource
 BREAKS_MAX = 8
 #: The first pause after a break; it doubles up to the longest one (seconds).
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+#: A registry that asks to be left alone is left alone for so long at most (seconds).
+RETRY_AFTER_MAX_SECONDS = 300
 #: The progress of a file is recorded this often (seconds).
 RECORD_SECONDS = 30.0
 _log = logger(__name__)
 T = TypeVar("T")
 
 
-def pause(check: Callable[[], None], breaks: int) -> None:
-    """Wait before a registry is called again: longer after each failure in a row.
+def pause(check: Callable[[], None], breaks: int, error: RegistryUnavailable) -> None:
+    """Wait before a registry is called again: longer after each failure, and as it asks.
 
     Raises:
         Interrupted: the run has to stop.
     """
     seconds = min(FIRST_PAUSE_SECONDS * 2 ** (breaks - 1), LONGEST_PAUSE_SECONDS)
+    wanted = min(error.facts.get("retry_after", 0), RETRY_AFTER_MAX_SECONDS)
+    seconds = max(seconds, wanted)
     _log.warning("registry away, called again", pause_seconds=seconds, failures=breaks)
     checked_pause(check, seconds)
 
@@ -45,11 +49,11 @@ def patiently(run: Run, call: Callable[[], T]) -> T:
     while True:
         try:
             return call()
-        except RegistryUnavailable:
+        except RegistryUnavailable as error:
             breaks += 1
             if breaks > BREAKS_MAX:
                 raise
-        pause(run.check, breaks)
+            pause(run.check, breaks, error)
 
 
 class Download:
@@ -114,7 +118,7 @@ class Download:
                 if breaks > BREAKS_MAX:
                     self._record.failed(file.name, file.size, state.done, error.detail)
                     raise
-                pause(self.check, breaks)
+                pause(self.check, breaks, error)
         self._record.complete(file.name, file.size, added=state.unrecorded)
 
     def _recorded(self, file: ImportFile, state: "_State") -> Iterator[bytes]:

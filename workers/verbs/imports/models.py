@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from backends.volumes.artifacts import ArtifactRegistries, ArtifactStorages, ObjectStorage
+from backends.systems.registries import VerificationResult
+from backends.volumes.artifacts import (
+    ArtifactRegistries,
+    ArtifactStorages,
+    ArtifactVerifiers,
+    ModelFile,
+    ModelRefused,
+    ObjectStorage,
+    VerifierFailed,
+)
 from core.cluster import ArtifactDownload
 from core.errors import (
     HelperDied,
@@ -70,13 +79,18 @@ class Import:
         #: The ends of models, those of earlier runs too, and the errors that this run met.
         self._ended: dict[int, Facts] = {}
         self._errors: dict[int, StorageError] = {}
+        #: What each verifier found in a model, by its name.
+        self._verified: dict[int, Facts] = {}
 
     def __call__(self) -> Outcome:
         """Import every model that no earlier run has finished.
 
         Raises:
             StorageError: no model could be imported; it is the error of the first.
+            ConfigurationError: a verifier cannot be used.
         """
+        settings = self._context.settings
+        self._verifiers = ArtifactVerifiers(settings) if self._request.verify else None
         self._source = _source(self._context, self._request)
         self._manifest = self._target.begin()
         self._ended = {mark["number"]: mark for mark in self._marks("model")}
@@ -136,7 +150,10 @@ class Import:
         files = patiently(self._run, lambda: self._source.files(model, commit))
         if len({file.path for file in files}) != len(files):  # they are received beside each other
             raise RegistryRefused("The registry names a file twice.")
-        return _Plan(commit, files)
+        plan = _Plan(commit, files)
+        registries = ArtifactRegistries(self._context.settings)
+        registries.check_size(self._request.registry, plan.size_bytes)
+        return plan
 
     # -- One model ---------------------------------------------------------------------------------
     def _tried(self, number: int, call: Callable[[], T]) -> T | Facts:
@@ -151,18 +168,23 @@ class Import:
             self._run.fault(model.directory, error.detail)
             self._target.discard()
             self._errors.setdefault(number, error)
-            return self._facts(number, success=False) | {"error": error.detail}
+            found = self._verified.get(number)
+            result = {"verification_result": found and {"verifiers": found}}
+            return self._facts(number, success=False) | {"error": error.detail} | result
 
     def _import(self, number: int, plan: _Plan) -> Facts:
         model = self._request.models[number]
-        if number not in {mark["number"] for mark in self._marks("publish")}:
+        ready = {mark["number"]: mark["verified"] for mark in self._marks("publish")}
+        if number in ready:
+            self._verified[number] = ready[number]
+        else:
             self._download(number, plan)
-            self._mark("publish", number=number)
+            self._mark("publish", number=number, verified=self._verified.get(number, {}))
         owned = self._request.prefix is None
         self._target.publish(number, _place(self._request, model), plan.files, owned=owned)
         return self._facts(number, success=True) | {
             "digest": plan.commit,
-            "verification_result": self._verification(model),
+            "verification_result": self._verification(number, model),
             "files": len(plan.files),
             "size_bytes": plan.size_bytes,
         }
@@ -181,6 +203,31 @@ class Import:
         if self._request.verify:
             event = verifying_event(self._request, model)
             self._publisher.once(f"{import_mark(self._run.job.id, number)}:verify", event)
+            self._verify(number, plan)
+
+    def _verify(self, number: int, plan: _Plan) -> None:
+        """Let every verifier look at the files.
+
+        Raises:
+            ModelRefused, VerifierFailed.
+        """
+        if self._verifiers is None:
+            return
+        files = [
+            ModelFile(str(file.path), file.size, partial(self._target.open, number, file))
+            for file in plan.files
+        ]
+        found = self._verifiers.verify(files)
+        self._run.check()  # a plugin may have caught what a cancelled job raised
+        result = VerificationResult(verifiers={name: one.result for name, one in found.items()})
+        self._verified[number] = result.document()["verifiers"]
+        for name, one in found.items():
+            if one.refused:
+                refused = [file for file in plan.files if str(file.path) in one.refused]
+                self._target.withdraw(number, refused)
+                raise ModelRefused(f"The verifier {name} refuses the model: {one.result.error}.")
+            if not one.result.success:
+                raise VerifierFailed(f"{name}: {one.result.error}")
 
     def _beside(self, number: int, files: list[ImportFile], download: Download) -> None:
         """Receive small files, several at a time: a hub takes long to answer, not to send."""
@@ -203,9 +250,13 @@ class Import:
         self._target.receive(number, file, download)
         download.count_file()
 
-    def _verification(self, model: ModelRevision) -> Facts | None:
-        found = self._source.verification(model)
-        return {"verifiers": {}} if found is None and self._request.verify else found
+    def _verification(self, number: int, model: ModelRevision) -> Facts | None:
+        """Return what the verifiers of the other site and those of this node found."""
+        theirs = self._source.verification(model)
+        if theirs is None and not self._request.verify:
+            return None
+        known = theirs.document()["verifiers"] if theirs else {}
+        return {"verifiers": known | self._verified.get(number, {})}
 
     def _facts(self, number: int, *, success: bool) -> Facts:
         model = self._request.models[number]

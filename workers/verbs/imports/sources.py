@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from backends.fs import translated
-from backends.systems.registries import Hub, HubFile, RemoteFile, Reservoir
+from backends.systems.registries import Hub, HubFile, RemoteFile, Reservoir, VerificationResult
 from core.errors import InvalidName, ModelNotFound, PathEscape, RegistryRefused, StorageError
 from core.jobs.requests import ModelRevision
 from core.names import VFolderPath
@@ -73,7 +73,7 @@ class ModelSource(Protocol):
     ) -> RemoteFile:
         """Open a file at a position."""
 
-    def verification(self, model: ModelRevision) -> dict[str, Any] | None:
+    def verification(self, model: ModelRevision) -> VerificationResult | None:
         """Return what verifiers of the registry found; None when there are none."""
 
 
@@ -97,7 +97,7 @@ class HubSource:
         """Open a file of the commit."""
         return self._hub.open(model.model_id, commit or model.revision, file.name, start)
 
-    def verification(self, model: ModelRevision) -> dict[str, Any] | None:  # noqa: ARG002 - the protocol's
+    def verification(self, model: ModelRevision) -> VerificationResult | None:  # noqa: ARG002 - the protocol's
         """Return no verifiers: the digests are checked here."""
         return None
 
@@ -133,7 +133,7 @@ class ReservoirSource:
         """Open a file of the other site."""
         return self._reservoir.open(file.name, start)
 
-    def verification(self, model: ModelRevision) -> dict[str, Any] | None:
+    def verification(self, model: ModelRevision) -> VerificationResult | None:
         """Return what the other site found; a failure of this call is only logged."""
         try:
             return self._reservoir.verification(model.artifact_revision_id)

@@ -1,10 +1,11 @@
 """Where an import writes: a directory with staging, of a VFS storage or of a vfolder."""
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 from backends.base import MountedBackend, Owner
 from backends.entries import HasObjects, object_tree
@@ -20,6 +21,7 @@ from workers.verbs.imports.download import Download
 from workers.verbs.imports.sources import ImportFile
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: The owner's own mode until a file is published.
 _STAGED_MODE = 0o600
 
@@ -39,6 +41,12 @@ class Target(Protocol):
         Raises:
             CopyDiffers: its content is not what the registry says.
         """
+
+    def open(self, number: int, file: ImportFile) -> BinaryIO:
+        """Open a file that was received, for a verifier. Reads raise where the run must stop."""
+
+    def withdraw(self, number: int, files: list[ImportFile]) -> None:
+        """Remove files that a verifier refuses, where others see them already."""
 
     def publish(
         self, number: int, place: VFolderPath, files: list[ImportFile], *, owned: bool
@@ -181,6 +189,16 @@ class DirectoryTarget:
         """Say what is full, the quota scope or the volume."""
         yield
 
+    # -- Verification ------------------------------------------------------------------------------
+    def open(self, number: int, file: ImportFile) -> BinaryIO:
+        """Open a file in staging."""
+        with self._staged(number, file.path.parent) as parent, translated(file.name):
+            descriptor = os.open(file.path.name, _READ, dir_fd=parent)
+        return io.BufferedReader(_WatchedFile(descriptor, self._run.check))
+
+    def withdraw(self, number: int, files: list[ImportFile]) -> None:
+        """Do nothing: nobody sees the staging, and its removal follows."""
+
     # -- Publication -------------------------------------------------------------------------------
     def _lay_over(self, number: int, top: int, place: VFolderPath, files: list[ImportFile]) -> None:
         """Rename each staged file to its place, replacing others; on disk when this returns."""
@@ -197,7 +215,7 @@ class DirectoryTarget:
 
     def _move(self, name: str, staged: int, parent: int) -> None:
         try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=staged)
+            descriptor = os.open(name, _READ, dir_fd=staged)
         except FileNotFoundError:  # an earlier run has moved it
             return
         try:
@@ -224,6 +242,19 @@ class DirectoryTarget:
         """Remove the staging."""
         with self._context.hidden_directory(self._root, self._staging.parent) as directory:
             remove_tree(directory, self._staging.name, control=self._run)
+
+
+class _WatchedFile(io.FileIO):
+    """A file whose reads raise when the run must stop."""
+
+    def __init__(self, descriptor: int, check: Callable[[], None]) -> None:
+        super().__init__(descriptor)
+        self._check = check
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - any buffer, as the parent says
+        """Fill a buffer."""
+        self._check()
+        return super().readinto(buffer)
 
 
 class StorageTarget(DirectoryTarget):
@@ -273,7 +304,7 @@ class StorageTarget(DirectoryTarget):
                     self._prepare_staged(name, current)
 
     def _prepare_staged(self, name: str, directory: int) -> None:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(name, _READ, dir_fd=directory)
         try:
             self._prepare(descriptor, directory, name)
         finally:
