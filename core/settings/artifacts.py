@@ -194,7 +194,7 @@ class ArtifactRegistryTable(ArtifactTable, frozen=True):
 
     @property
     def limits(self) -> RegistryLimits:
-        """Return the table of its kind, for what all kinds share."""
+        """Return the table of its type, for what all kinds share."""
         own: RegistryLimits | None = getattr(self, self.type)
         return own or RegistryLimits()
 

@@ -34,6 +34,7 @@ class VerifierFailed(StorageError):
     error_code = "artifact-registry_request_unreachable"
     kind = "registries/verifier-failed"
     title = "A verifier failed"
+    status = 503
     retriable = True
 
 
@@ -52,7 +53,7 @@ class ModelFile:
 class Verdict:
     """What a verifier found."""
 
-    #: Files that nobody may use, each with a reason. One is enough to end the import of the model.
+    #: Files that are not to be used, each with a reason. One is enough to end the import of the model.
     refused: Mapping[str, str] = field(default_factory=dict)
     #: What else people should know, such as the version of a database of signatures.
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Verifier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class VerifierFinding:
     """The result of one verifier, and the files that it refuses."""
 
     result: VerifierResult
@@ -93,7 +94,7 @@ class ArtifactVerifiers:
                 text = f"[artifact-verifiers.{name}]: {error.detail}"
                 raise ConfigurationError(text) from error
 
-    def verify(self, files: Sequence[ModelFile]) -> dict[str, Finding]:
+    def verify(self, files: Sequence[ModelFile]) -> dict[str, VerifierFinding]:
         """Return what each verifier found; the first that refuses or fails is the last.
 
         A result that is no success says why in `error`.
@@ -101,7 +102,7 @@ class ArtifactVerifiers:
         Raises:
             Interrupted, StorageError: what a reader of a file raises.
         """
-        found: dict[str, Finding] = {}
+        found: dict[str, VerifierFinding] = {}
         for name, verifier in self._verifiers.items():
             found[name] = _finding(verifier, files)
             if not found[name].result.success:
@@ -130,7 +131,7 @@ def made_verifier(table: ArtifactVerifierTable) -> Verifier:
     return verifier
 
 
-def _finding(verifier: Verifier, files: Sequence[ModelFile]) -> Finding:
+def _finding(verifier: Verifier, files: Sequence[ModelFile]) -> VerifierFinding:
     began, started = datetime.now(UTC), time.monotonic()
     refused: dict[str, str] = {}
     metadata: dict[str, str] = {}
@@ -156,4 +157,4 @@ def _finding(verifier: Verifier, files: Sequence[ModelFile]) -> Finding:
         metadata=metadata,
         error=error,
     )
-    return Finding(result, tuple(refused))
+    return VerifierFinding(result, tuple(refused))

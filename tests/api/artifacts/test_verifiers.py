@@ -2,14 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
-from msgspec import Struct
 
 from core.settings import Settings
 from tests.api.artifacts.test_imports import (
@@ -24,6 +22,7 @@ from tests.api.artifacts.test_imports import (
 from tests.support.clamd import SIGNATURE, VERSION, StandInClamd, running_clamd
 from tests.support.node import wait_for
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY
+from tests.support.released.artifacts import Scan, Verified
 from tests.support.remote_manager import StandInManager
 
 __all__ = ["site"]
@@ -31,18 +30,6 @@ __all__ = ["site"]
 PAGE = Path(__file__).parents[3] / "docs/artifacts.md"
 CLEAN = {"README.md": b"# A model", "empty": b"", "sub/weights.bin": b"w" * 300_000}
 INFECTED = {**CLEAN, "sub/virus.bin": b"x" * 1000 + SIGNATURE}
-
-
-class Scan(Struct, forbid_unknown_fields=True):
-    """A result as the released manager reads it: nothing is missing, and each type is right."""
-
-    success: bool
-    infected_count: int
-    scanned_at: datetime
-    scan_time: float
-    scanned_count: int
-    metadata: dict[str, str]
-    error: str | None
 
 
 def install(directory: Path) -> None:
@@ -85,7 +72,7 @@ def _usual(clamd: StandInClamd) -> Iterator[None]:
 
 def result_of(site: Site, model: str, count: int = 1) -> dict[str, Scan]:
     found: dict[str, Any] = site.end_of(model, count)[-1].fields["verification_result"]
-    return msgspec.convert(found["verifiers"], dict[str, Scan])
+    return msgspec.convert(found, Verified).verifiers
 
 
 def into_vfolder(site: Site) -> tuple[dict[str, Any], Path]:

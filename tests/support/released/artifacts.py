@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import msgspec
 import requests
 from msgspec import Struct
 
@@ -137,6 +138,22 @@ class Commit(Struct):
     commit_hash: str | None
 
 
+class Scan(Struct, forbid_unknown_fields=True):
+    """What one verifier found in a model."""
+
+    success: bool
+    infected_count: int
+    scanned_at: datetime
+    scan_time: float
+    scanned_count: int
+    metadata: dict[str, str]
+    error: str | None
+
+
+class Verified(Struct):
+    verifiers: dict[str, Scan]
+
+
 class ImportTask(Struct):
     task_id: UUID
 
@@ -216,6 +233,7 @@ def import_models(side: ReleasedManager) -> None:
     artifact_event(side, "model_verifying", model)
     end = artifact_event(side, "model_import_done", model).fields
     assert (end["success"], end["digest"]) == (True, get_commit_hash(side, model))
+    assert msgspec.convert(end["verification_result"], Verified).verifiers == {}
     wait_for(lambda: side.heard.ends(str(task)), failure="the task has no end")
     assert (side.mount.parents[1] / "shelf" / model / "main" / "empty").read_bytes() == b""
 

@@ -197,7 +197,7 @@ class DirectoryTarget:
         return io.BufferedReader(_WatchedFile(descriptor, self._run.check))
 
     def withdraw(self, number: int, files: list[ImportFile]) -> None:
-        """Do nothing: nobody sees the staging, and its removal follows."""
+        """Do nothing: the staging is hidden, and its removal follows."""
 
     # -- Publication -------------------------------------------------------------------------------
     def _lay_over(self, number: int, top: int, place: VFolderPath, files: list[ImportFile]) -> None:
