@@ -53,7 +53,7 @@ class ModelFile:
 class Verdict:
     """What a verifier found."""
 
-    #: Files that are not to be used, each with a reason. One is enough to end the import of the model.
+    #: Files that are not to be used, each with a reason. One is enough to end the import.
     refused: Mapping[str, str] = field(default_factory=dict)
     #: What else people should know, such as the version of a database of signatures.
     metadata: Mapping[str, str] = field(default_factory=dict)
