@@ -1,8 +1,10 @@
 """A stand-in of clamd(8): the commands INSTREAM and VERSION on TCP, and one signature."""
 
+import socket
 import socketserver
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,9 +25,9 @@ class StandInClamd(socketserver.ThreadingTCPServer):
         self.scanned: list[bytes] = []
         #: Streams of so many bytes are no longer answered, as over clamd's own limit.
         self.limit = 1 << 30
-        #: Blocks are taken while this is set.
-        self.takes = threading.Event()
-        self.takes.set()
+        #: Seconds before each block is taken; what waits in the kernel is little.
+        self.slow_seconds = 0.0
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
 
     @property
     def port(self) -> int:
@@ -56,7 +58,7 @@ class _Handler(socketserver.StreamRequestHandler):
     def _stream(self) -> bytes:
         found = b""
         while True:
-            self.server.takes.wait(60)
+            time.sleep(self.server.slow_seconds)
             frame = self.rfile.read(4)
             if len(frame) < 4:  # the client has given up
                 return found
@@ -74,5 +76,5 @@ def running_clamd() -> Iterator[StandInClamd]:
         try:
             yield clamd
         finally:
-            clamd.takes.set()
+            clamd.slow_seconds = 0.0
             clamd.shutdown()

@@ -68,7 +68,7 @@ type = "huggingface"
 [artifact-registries.hub.huggingface]
 endpoint = "{hub.url}"
 token = "{hub.token}"
-max-model-size = 6000000
+max-model-size = 30000000
 [artifact-registries.dead]
 type = "huggingface"
 huggingface = {{ endpoint = "http://127.0.0.1:1" }}

@@ -257,13 +257,13 @@ def test_some_models_fail(site: Site) -> None:
 
 
 def test_a_model_over_the_limit_of_its_registry(site: Site) -> None:
-    good, large = site.model({"a": b"1"}), site.model({"a": b"1" * 6_000_000, "b": b"1"})
+    good, large = site.model({"a": b"1"}), site.model({"a": b"1" * 30_000_000, "b": b"1"})
     task = site.begun(good, large)
     job = site.ended(task)
     assert job["state"] == "partial", job
     assert [one["success"] for one in job["result"]["models"]] == [True, False]
     report = site.door.call("GET", f"/v1/jobs/{task}/report").text
-    assert "has 6000001 bytes" in report
+    assert "has 30000001 bytes" in report
     assert not (site.shelf / large).exists()
     assert not [path for _, _, path, _ in site.hub.requests if f"{large}/resolve" in path]
 
