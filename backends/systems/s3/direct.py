@@ -5,7 +5,8 @@ processor, which is most of the price of a small object. For a page of a list it
 here is tried once. Where it does not succeed, the caller asks boto3 the same, which repeats it and
 names the error.
 
-Read at botocore 1.44: `client._endpoint.http_session`, `client._get_credentials`.
+Read at botocore 1.44: `client._endpoint.http_session`, `client._get_credentials`. `exchange` says
+what it reads of urllib3.
 """
 
 from collections.abc import Mapping
@@ -23,7 +24,9 @@ from xml.etree import ElementTree as ET
 from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
+from backends.systems.s3.exchange import Exchange, NotPlain, exchanged
 from core.names import parsed_moment
+from core.process.version import VERSION
 
 _METADATA = "x-amz-meta-"
 #: The headers of a request, by the names of boto3's arguments.
@@ -56,6 +59,8 @@ class DirectRequests:
         self._has_proxy = session._proxy_config.proxy_url_for(url) is not None  # noqa: SLF001 - as above
         self._pool = session._manager.connection_from_url(url)  # noqa: SLF001 - as above
         session._setup_ssl_cert(self._pool, url, session._verify)  # noqa: SLF001 - as above
+        #: Whether the server answers objects in the one form that `exchange` reads.
+        self._is_plain = True
 
     def __call__(self, method: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what boto3 would answer to a call; None where boto3 has to be asked.
@@ -121,8 +126,30 @@ class DirectRequests:
             if name in arguments:
                 headers[header] = arguments[name]
         path = f"{self._path}/{arguments['Bucket']}/{quote(arguments['Key'], safe='/~')}"
-        answer = self._answered(verb, path, headers, arguments.get("Body"))
+        ask = self._exchanged if self._is_plain else self._answered
+        answer = ask(verb, path, headers, arguments.get("Body"))
         if answer is None or "etag" in answer.headers:
+            return answer
+        answer.close()
+        return None
+
+    def _exchanged(
+        self, verb: str, path: str, headers: dict[str, str], body: bytes | None = None
+    ) -> Exchange | None:
+        """Return as `_answered`, at a third of its price."""
+        sent = body or b""
+        own = {"accept-encoding": "identity", "user-agent": f"vfolder/{VERSION}"}
+        if body is not None:
+            own["content-length"] = str(len(body))
+        try:
+            self._sign(verb, (path, ""), headers, sent)
+            answer = exchanged(self._pool, f"{verb} {path}", own | headers, sent)
+        except NotPlain:
+            self._is_plain = False
+            return None
+        except (BotoCoreError, HTTPError, OSError, ValueError):
+            return None
+        if answer.status in _DONE:
             return answer
         answer.close()
         return None
