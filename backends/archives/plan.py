@@ -19,6 +19,8 @@ import msgspec
 import xxhash
 
 from backends.fs import paths, reason_of, translate
+from backends.fs.directory import details
+from backends.fs.native import Detail
 from core.errors import Conflict, EntryNotFound, EntryRefused, StorageError
 from core.names import VFolderPath
 
@@ -26,6 +28,8 @@ from core.names import VFolderPath
 BATCH_ENTRIES = 1_000
 #: A plan of up to this size in bytes stays in memory.
 MEMORY_BYTES = 256 * 1024
+#: It is read in blocks of this size, of many small batches.
+BLOCK_BYTES = 64 * 1024
 #: Files of several names that are remembered at a time; they take about 20 MiB.
 HARD_LINKS_MAX = 100_000
 
@@ -128,15 +132,21 @@ class Plan:
 
     def batches(self) -> Iterator[Batch]:
         """Yield all batches in order; several iterators may run at the same time."""
-        at = 0
-        while True:
-            self._spool.seek(at)
-            head = self._spool.read(_HEAD_BYTES)
-            if not head:
-                return
-            length = int.from_bytes(head, "little")
-            at += _HEAD_BYTES + length
-            yield self._decoder.decode(self._spool.read(length))
+        at, decode = 0, self._decoder.decode
+        while data := self._read(at):
+            begin = _HEAD_BYTES
+            end = begin + int.from_bytes(data[:begin], "little")
+            if end > len(data):
+                data = self._read(at, end)
+            while end <= len(data):
+                yield decode(memoryview(data)[begin:end])
+                begin = end + _HEAD_BYTES
+                end = begin + int.from_bytes(data[end:begin], "little")
+            at += begin - _HEAD_BYTES
+
+    def _read(self, at: int, size: int = BLOCK_BYTES) -> bytes:
+        self._spool.seek(at)
+        return self._spool.read(size)
 
     @property
     def tag(self) -> str:
@@ -203,12 +213,11 @@ class HardLinks:
     def __init__(self) -> None:
         self._first: dict[tuple[int, int], tuple[bytes, int]] = {}
 
-    def first(self, status: os.stat_result, name: bytes) -> bytes:
-        """Return the first name of the same file; empty when this is its first."""
-        key = status.st_dev, status.st_ino
-        before, left = self._first.pop(key, (b"", status.st_nlink))
+    def first(self, file: tuple[int, int], names: int, name: bytes) -> bytes:
+        """Return the first name of a file (device, inode) of so many names; empty: this is it."""
+        before, left = self._first.pop(file, (b"", names))
         if left > 1 and (before or len(self._first) < HARD_LINKS_MAX):
-            self._first[key] = before or name, left - 1
+            self._first[file] = before or name, left - 1
         return before
 
 
@@ -226,11 +235,11 @@ class _Listing:
     def add(self, source: Source) -> None:
         """Plan one source and all below it."""
         status = paths.stat_beneath(self.top, source.path)
-        self._look_at_time(os.fsencode(str(source.path)), status)
+        self._look_at_time(os.fsencode(str(source.path)), status.st_mtime_ns)
         if stat.S_ISDIR(status.st_mode):
             if source.name:
                 above, _, name = source.name.rpartition("/")
-                itself = _entry(os.fsencode(name), status, b"")
+                itself = _entry(_detail(os.fsencode(name), status), b"")
                 self.plan.add(Batch(b"", _prefix(os.fsencode(above)), [itself]))
             self._walk(str(source.path), os.fsencode(source.name), source.without)
             return
@@ -238,7 +247,7 @@ class _Listing:
             raise UnsupportedEntry(f"{source.path} is no file, directory or link.")
         above, _, _ = source.name.rpartition("/")
         prefix = _prefix(os.fsencode(above))
-        entry = self._file(os.fsencode(source.path.name), status, prefix)
+        entry = self._file(_detail(os.fsencode(source.path.name), status), prefix)
         directory = os.fsencode(str(source.path.parent))
         self.plan.add(Batch(directory, prefix, [entry]))
 
@@ -286,74 +295,91 @@ class _Listing:
     ) -> Iterator[Batch]:
         batch = Batch(directory, prefix, [])
         try:
-            with os.scandir(descriptor) as entries:
-                for one in entries:
-                    if one.name == without:
-                        continue
-                    listed = self._listed(descriptor, batch, one)
-                    if listed is not None:
-                        batch.entries.append(listed)
-                    if len(batch.entries) == BATCH_ENTRIES:
-                        yield batch
-                        batch = Batch(directory, prefix, [])
+            for entry in self._listed(descriptor, batch, os.fsencode(without)):
+                batch.entries.append(entry)
+                if len(batch.entries) == BATCH_ENTRIES:
+                    yield batch
+                    batch.entries = []
         except OSError as error:
             raise translate(error, os.fsdecode(directory)) from error
         if batch.entries:
             yield batch
 
-    def _listed(
-        self, descriptor: int, batch: Batch, one: "os.DirEntry[str]"
-    ) -> ArchiveEntry | None:
+    def _listed(self, descriptor: int, batch: Batch, without: bytes) -> Iterator[ArchiveEntry]:
+        """Yield the planned entries of a directory; what vanished or is left out is none."""
+        fits = self.name_bytes_max - len(batch.prefix)
+        for found, failed in details(descriptor):
+            for one in found:
+                name, mode, size, mtime_ns, inode, names, _ = one
+                if name == without:
+                    continue
+                is_plain = mode & _KIND == stat.S_IFREG and len(name) < fits
+                if is_plain and names == 1 and _FIRST_NS <= mtime_ns <= _LAST_NS:  # nearly all
+                    yield ArchiveEntry(name, mode, size, mtime_ns, inode, b"", True)  # noqa: FBT003 - `is_file`
+                elif (entry := self._other(descriptor, batch, one)) is not None:
+                    yield entry
+            for name, number in failed:
+                self._left_out(_join(batch.directory, name), OSError(number, os.strerror(number)))
+
+    def _other(self, descriptor: int, batch: Batch, one: Detail) -> ArchiveEntry | None:
         """Return the planned entry; None for one that vanished, or is left out."""
         try:
             return self._planned(descriptor, batch, one)
         except FileNotFoundError:
             return None
         except (OSError, UnsupportedEntry) as error:
-            if self.leave_out is None:
-                raise
-            self.leave_out(_join(batch.directory, os.fsencode(one.name)), reason_of(error))
+            self._left_out(_join(batch.directory, one[0]), error)
             return None
 
-    def _planned(self, descriptor: int, batch: Batch, one: "os.DirEntry[str]") -> ArchiveEntry:
-        status = one.stat(follow_symlinks=False)
-        name = os.fsencode(one.name)
+    def _left_out(self, path: bytes, error: OSError | UnsupportedEntry) -> None:
+        if self.leave_out is None:
+            raise error
+        self.leave_out(path, reason_of(error))
+
+    def _planned(self, descriptor: int, batch: Batch, one: Detail) -> ArchiveEntry:
+        name, mode, _, mtime_ns, *_ = one
+        path = _join(batch.directory, name)
         if len(batch.prefix) + len(name) >= self.name_bytes_max:
-            shown = os.fsdecode(_join(batch.directory, name))
-            raise UnsupportedEntry(NAME_TOO_LONG, paths=[shown])
-        self._look_at_time(_join(batch.directory, name), status)
-        kind = status.st_mode & _KIND
+            raise UnsupportedEntry(NAME_TOO_LONG, paths=[os.fsdecode(path)])
+        self._look_at_time(path, mtime_ns)
+        kind = mode & _KIND
         if kind == stat.S_IFREG:
-            return self._file(name, status, batch.prefix)
+            return self._file(one, batch.prefix)
         if kind == stat.S_IFDIR:
-            return _entry(name, status, b"")
+            return _entry(one, b"")
         if kind == stat.S_IFLNK:
-            return _entry(name, status, _target(one.name, descriptor))
-        shown = os.fsdecode(_join(batch.directory, name))
+            return _entry(one, _target(os.fsdecode(name), descriptor))
         raise UnsupportedEntry(
-            "An archive can have only files, directories and links.", paths=[shown]
+            "An archive can have only files, directories and links.", paths=[os.fsdecode(path)]
         )
 
-    def _look_at_time(self, path: bytes, status: os.stat_result) -> None:
-        if not _FIRST_NS <= status.st_mtime_ns <= _LAST_NS:
+    def _look_at_time(self, path: bytes, mtime_ns: int) -> None:
+        if not _FIRST_NS <= mtime_ns <= _LAST_NS:
             self.on_time(path, TIME_NOT_KEPT)
 
-    def _file(self, name: bytes, status: os.stat_result, prefix: bytes) -> ArchiveEntry:
+    def _file(self, one: Detail, prefix: bytes) -> ArchiveEntry:
         """Plan a file; a later name of an earlier file becomes a hard link."""
-        mode, mtime, inode = status.st_mode, planned_ns(status.st_mtime_ns), status.st_ino
-        if self.links is not None and status.st_nlink > 1:
-            first = self.links.first(status, prefix + name)
+        name, mode, size, mtime_ns, inode, names, device = one
+        mtime = planned_ns(mtime_ns)
+        if self.links is not None and names > 1:
+            first = self.links.first((device, inode), names, prefix + name)
             if first:
                 return ArchiveEntry(name, mode, 0, mtime, inode, first)
-        return ArchiveEntry(name, mode, status.st_size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
+        return ArchiveEntry(name, mode, size, mtime, inode, b"", True)  # noqa: FBT003 - `is_file`
 
 
-def _entry(name: bytes, status: os.stat_result, target: bytes) -> ArchiveEntry:
-    mode = status.st_mode
+def _detail(name: bytes, status: os.stat_result) -> Detail:
+    numbers = status.st_mode, status.st_size, status.st_mtime_ns
+    return name, *numbers, status.st_ino, status.st_nlink, status.st_dev
+
+
+def _entry(one: Detail, target: bytes) -> ArchiveEntry:
+    name, mode, length, mtime_ns, inode, *_ = one
     is_file, is_directory = stat.S_ISREG(mode), stat.S_ISDIR(mode)
-    size = status.st_size if is_file else len(target)
-    mtime_ns = planned_ns(status.st_mtime_ns)
-    return ArchiveEntry(name, mode, size, mtime_ns, status.st_ino, target, is_file, is_directory)
+    size = length if is_file else len(target)
+    return ArchiveEntry(
+        name, mode, size, planned_ns(mtime_ns), inode, target, is_file, is_directory
+    )
 
 
 def _target(name: str, directory: int) -> bytes:

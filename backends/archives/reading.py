@@ -48,8 +48,11 @@ def read_files(
             raise
         return [_met(directory, batch, entry, deviations) for entry in entries]
     return [
-        content if is_planned(entry, current) else _met(directory, batch, entry, deviations)
-        for entry, (content, *current) in zip(entries, files, strict=True)
+        content
+        if (size, mtime_ns, inode) == (entry.size, entry.mtime_ns, entry.inode)
+        or is_planned(entry, (size, mtime_ns, inode))  # a time that no plan can have
+        else _met(directory, batch, entry, deviations)
+        for entry, (content, size, mtime_ns, inode) in zip(entries, files, strict=True)
     ]
 
 

@@ -16,6 +16,7 @@ from backends.archives.deviations import Deviations
 from backends.archives.pieces import Piece, cut, gathered
 from backends.archives.plan import ArchiveEntry, EntryChanged, Plan
 from backends.archives.runs import (
+    SMALL_BYTES,
     Beneath,
     Contents,
     Group,
@@ -48,10 +49,15 @@ class StoredZip:
     def _measure(self) -> tuple[int, int]:
         """Return the offset and the bytes of the central directory."""
         offset = central = 0
+        near, far = records.NEAR_NS, records.FAR_BYTES
         for batch in self._plan.batches():
             prefix = len(batch.prefix)
             for entry in batch.entries:
                 name = prefix + len(entry.name) + entry.is_directory
+                if entry.size <= SMALL_BYTES and 0 <= entry.mtime_ns < near and offset < far:
+                    central += records.CENTRAL_BYTES + name
+                    offset += records.LOCAL_BYTES + name + entry.size
+                    continue
                 _, packed, _, form = planned(entry, 0)
                 central += records.CENTRAL_BYTES + name + records.time_bytes(form)
                 if form & records.WIDE or records.is_far(offset):
@@ -73,12 +79,13 @@ class StoredZip:
         files = iter(contents)
         parts: list[bytes] = []
         for group in run:
+            prefix = group.batch.prefix
             for entry in group.entries:
                 data = (next(files) or b"") if entry.is_file else entry.target
                 crc = crc32(data)
                 self._crcs.append(crc)
-                parts.append(records.local(name_of(group.batch, entry), entry, planned(entry, crc)))
-                parts.append(data)
+                name = prefix + entry.name + b"/" if entry.is_directory else prefix + entry.name
+                parts += (records.local_stored(name, entry, crc), data)
         return b"".join(parts)
 
     def _large(self, group: Group) -> Iterator[bytes]:
@@ -99,11 +106,16 @@ class StoredZip:
         for batch in self._plan.batches():
             parts = []
             for entry in batch.entries:
-                name = name_of(batch, entry)
-                sent = planned(entry, self._crcs[index])
-                parts.append(records.central(name, entry, sent, offset))
-                offset += records.local_bytes(len(name), sent[1], sent[3])
+                name, crc = name_of(batch, entry), self._crcs[index]
                 index += 1
+                if entry.size <= SMALL_BYTES and not records.is_far(offset):
+                    record = records.central_stored(name, entry, crc, offset)
+                    offset += len(record) - records.CENTRAL_MORE_BYTES + entry.size
+                else:
+                    sent = planned(entry, crc)
+                    record = records.central(name, entry, sent, offset)
+                    offset += records.local_bytes(len(name), sent[1], sent[3])
+                parts.append(record)
             yield b"".join(parts)
 
 

@@ -1,9 +1,15 @@
-"""Names of a directory and stats of many names: in C where that was built, else in Python."""
+"""Names of a directory, stats of names, and both: in C where that was built, else in Python."""
 
+import errno
 import os
+from collections.abc import Iterator
+from itertools import islice
 
 from backends.fs import native
-from backends.fs.native import NameStatus
+from backends.fs.native import Detail, Details, NameStatus
+
+#: Entries that Python looks at together, about as many as C does.
+_TOGETHER = 1_000
 
 
 def names(descriptor: int, *, in_c: bool = native.AVAILABLE) -> list[str]:
@@ -34,3 +40,37 @@ def _status(descriptor: int, name: str) -> NameStatus | None:
     except FileNotFoundError:
         return None
     return status.st_mode, status.st_size, status.st_ctime, status.st_mtime
+
+
+def details(descriptor: int, *, in_c: bool = native.AVAILABLE) -> Iterator[Details]:
+    """Yield what lstat(2) gives for all entries of a directory that was not read yet.
+
+    An entry that is gone is left out. The memory is bounded however many entries there are.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    if in_c:
+        while (some := native.details(descriptor)) is not None:
+            yield some
+        return
+    with os.scandir(descriptor) as entries:
+        while listed := list(islice(entries, _TOGETHER)):
+            yield _details(listed)
+
+
+def _details(listed: list["os.DirEntry[str]"]) -> Details:
+    found: list[Detail] = []
+    failed: list[tuple[bytes, int]] = []
+    for one in listed:
+        name = os.fsencode(one.name)
+        try:
+            status = one.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failed.append((name, error.errno or errno.EIO))
+            continue
+        numbers = status.st_mode, status.st_size, status.st_mtime_ns
+        found.append((name, *numbers, status.st_ino, status.st_nlink, status.st_dev))
+    return found, failed

@@ -1,14 +1,14 @@
 """The part in C where it was built, and whether it was.
 
 Without it these modules do the same in Python, slower: `backends.fs.linux` (openat2),
-`backends.fs.directory` (names, stats), `backends.archives.reading` (read) and
+`backends.fs.directory` (names, stats, details), `backends.archives.reading` (read) and
 `backends.tree.plain` (scan, copy, unlink).
 """
 
 from core.telemetry import logger
 
 try:
-    from backends.fs._native import copy, names, openat2, read, scan, stats, unlink
+    from backends.fs._native import copy, details, names, openat2, read, scan, stats, unlink
 except ImportError:
     AVAILABLE = False
 else:
@@ -18,11 +18,14 @@ __all__ = [
     "AVAILABLE",
     "MISSING",
     "Copied",
+    "Detail",
+    "Details",
     "NameStatus",
     "ReadFile",
     "Scanned",
     "Unlinked",
     "copy",
+    "details",
     "names",
     "openat2",
     "read",
@@ -41,6 +44,11 @@ MISSING = (
 
 #: Mode, size in bytes, and the times of change and modification in seconds of the epoch.
 NameStatus = tuple[int, int, float, float]
+#: Name, mode, size in bytes, time of modification in nanoseconds of the epoch, inode number, number
+#: of names, device.
+Detail = tuple[bytes, int, int, int, int, int, int]
+#: Some entries of a directory, and the names that could not be looked at with their errno.
+Details = tuple[list[Detail], list[tuple[bytes, int]]]
 #: Content, size in bytes, time of modification in nanoseconds of the epoch, inode number. A file
 #: that became too short has the bytes that were read, and their number as its size.
 ReadFile = tuple[bytes, int, int, int]

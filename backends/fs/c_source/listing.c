@@ -1,4 +1,4 @@
-/* Names of a directory, and stats of many names, each in one call without the interpreter's lock.
+/* Names of a directory, stats of many names, and both, in one call without the interpreter's lock.
  *
  * With Python's own calls, every readdir(3) and every stat(2) releases the lock and takes it again.
  * The threads of a door then wait for it a thousand times per listing. backends/fs/directory.py has
@@ -128,5 +128,79 @@ PyObject *native_stats(PyObject *Py_UNUSED(module), PyObject *arguments)
     }
     Py_DECREF(names);
     PyMem_Free(all);
+    return result;
+}
+
+struct listed {
+    const struct entry *entry;
+    int error;
+    struct stat status;
+};
+
+struct listing {
+    char names[BUFFER_BYTES] __attribute__((aligned(16)));
+    struct listed listed[ENTRIES_MAX];
+};
+
+/* Stat the entries of a full buffer; how many. */
+static long list_entries(int fd, struct listing *listing, long filled, struct unlocked *unlocked)
+{
+    long count = 0, at = 0;
+    const struct entry *entry;
+    while (!unlocked->raised && (entry = next_entry(listing->names, filled, &at)) != NULL) {
+        struct listed *one = &listing->listed[count++];
+        int result, flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+        CALL(unlocked, result, fstatat(fd, entry->name, &one->status, flags));
+        one->entry = entry;
+        one->error = result < 0 ? errno : 0;
+    }
+    return count;
+}
+
+/* (name, mode, size, mtime_ns, inode, names of the file, device) */
+static PyObject *details_of(const struct listed *one)
+{
+    const struct stat *status = &one->status;
+    return Py_BuildValue("(yILNKKK)", one->entry->name, (unsigned)status->st_mode,
+                         (long long)status->st_size, nanoseconds(status->st_mtim),
+                         (unsigned long long)status->st_ino, (unsigned long long)status->st_nlink,
+                         (unsigned long long)status->st_dev);
+}
+
+static PyObject *all_details(const struct listing *listing, long count)
+{
+    PyObject *found = PyList_New(0), *failed = PyList_New(0);
+    int good = found != NULL && failed != NULL;
+    for (long at = 0; good && at < count; at++) {
+        const struct listed *one = &listing->listed[at];
+        if (one->error == 0)
+            good = append(found, details_of(one)) == 0;
+        else if (one->error != ENOENT)
+            good = append(failed, Py_BuildValue("(yi)", one->entry->name, one->error)) == 0;
+    }
+    if (good)
+        return Py_BuildValue("(NN)", found, failed);
+    Py_XDECREF(found);
+    Py_XDECREF(failed);
+    return NULL;
+}
+
+PyObject *native_details(PyObject *Py_UNUSED(module), PyObject *arguments)
+{
+    int fd;
+    if (!PyArg_ParseTuple(arguments, "O&", to_descriptor, &fd))
+        return NULL;
+    struct listing *listing = PyMem_RawMalloc(sizeof *listing);
+    if (listing == NULL)
+        return PyErr_NoMemory();
+    struct unlocked unlocked;
+    unlock(&unlocked);
+    long filled = read_entries(fd, listing->names, BUFFER_BYTES, &unlocked);
+    int error = errno;
+    long count = list_entries(fd, listing, filled, &unlocked);
+    PyObject *result = NULL;
+    if (lock(&unlocked) == 0)
+        result = filled > 0 ? all_details(listing, count) : no_entries(filled, error);
+    PyMem_RawFree(listing);
     return result;
 }

@@ -148,6 +148,23 @@ int append_name(PyObject *list, const char *name)
     return append(list, PyUnicode_DecodeFSDefault(name));
 }
 
+PyObject *nanoseconds(struct timespec time)
+{
+    long long total;
+    if (!__builtin_mul_overflow((long long)time.tv_sec, 1000000000LL, &total) &&
+        !__builtin_add_overflow(total, (long long)time.tv_nsec, &total))
+        return PyLong_FromLongLong(total);
+    PyObject *seconds = PyLong_FromLongLong(time.tv_sec), *unit = PyLong_FromLong(1000000000L);
+    PyObject *rest = PyLong_FromLong(time.tv_nsec);
+    PyObject *product = seconds && unit ? PyNumber_Multiply(seconds, unit) : NULL;
+    PyObject *result = product && rest ? PyNumber_Add(product, rest) : NULL;
+    Py_XDECREF(seconds);
+    Py_XDECREF(unit);
+    Py_XDECREF(rest);
+    Py_XDECREF(product);
+    return result;
+}
+
 PyObject *native_openat2(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int root, fd, tries = 0;
@@ -178,6 +195,9 @@ static PyMethodDef methods[] = {
     {"stats", native_stats, METH_VARARGS,
      "stats(fd, names)\n--\n\nReturn mode, size, and times of change and modification in seconds "
      "for each name (bytes), or None when it is gone."},
+    {"details", native_details, METH_VARARGS,
+     "details(fd)\n--\n\nStat the next entries of a directory: ([(name, mode, size, mtime_ns, "
+     "inode, links, device)], [(name, errno)] of those that failed), or None at its end."},
     {"read", native_read, METH_VARARGS,
      "read(directory, names, sizes)\n--\n\nReturn [(content, size, mtime_ns, inode)] of files of "
      "known sizes; raise OSError for the first that cannot be read."},

@@ -73,11 +73,14 @@ int to_count(PyObject *value, void *number);          /* ValueError outside of 0
 /* Append an item to a list and give up the reference to it; -1 with an exception. */
 int append(PyObject *list, PyObject *item);
 int append_name(PyObject *list, const char *name);
+/* Nanoseconds since the epoch; after the year 2262 they need more than 64 bits. */
+PyObject *nanoseconds(struct timespec time);
 
 /* The functions of the module. */
 PyObject *native_openat2(PyObject *module, PyObject *arguments);
 PyObject *native_names(PyObject *module, PyObject *arguments);
 PyObject *native_stats(PyObject *module, PyObject *arguments);
+PyObject *native_details(PyObject *module, PyObject *arguments);
 PyObject *native_read(PyObject *module, PyObject *arguments);
 PyObject *native_scan(PyObject *module, PyObject *arguments);
 PyObject *native_copy(PyObject *module, PyObject *arguments);

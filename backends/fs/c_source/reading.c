@@ -41,24 +41,6 @@ static int read_file(int directory, struct file *file, struct unlocked *unlocked
     return error;
 }
 
-/* Nanoseconds since the epoch; after the year 2262 they need more than 64 bits. */
-static PyObject *nanoseconds(struct timespec time)
-{
-    long long total;
-    if (!__builtin_mul_overflow((long long)time.tv_sec, 1000000000LL, &total) &&
-        !__builtin_add_overflow(total, (long long)time.tv_nsec, &total))
-        return PyLong_FromLongLong(total);
-    PyObject *seconds = PyLong_FromLongLong(time.tv_sec), *unit = PyLong_FromLong(1000000000L);
-    PyObject *rest = PyLong_FromLong(time.tv_nsec);
-    PyObject *product = seconds && unit ? PyNumber_Multiply(seconds, unit) : NULL;
-    PyObject *result = product && rest ? PyNumber_Add(product, rest) : NULL;
-    Py_XDECREF(seconds);
-    Py_XDECREF(unit);
-    Py_XDECREF(rest);
-    Py_XDECREF(product);
-    return result;
-}
-
 /* (content, size, mtime_ns, inode); of a short file, the bytes read and their number. */
 static PyObject *described(struct file *file)
 {

@@ -3,12 +3,14 @@
 import io
 import os
 import shutil
+import stat
 import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ import pytest
 from backends.archives import FORMATS, Deviations, plan
 from backends.archives.deviations import REPORT_NAME
 from backends.archives.pieces import Extent, Piece
+from backends.fs import directory
+from backends.fs.native import Details
 from core.errors import StorageError
 from core.names import VFolderPath
 
@@ -253,15 +257,15 @@ def test_a_tolerant_archive_without_changes_has_no_report(top: Path, form: str) 
 def test_what_vanishes_while_it_is_listed_is_not_planned(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listed = plan._Listing._planned
+    looked_at = directory._details
 
-    def vanishing(self: object, descriptor: int, batch: object, one: "os.DirEntry[str]") -> object:
-        if one.name in ("small", "sub"):
-            path = top / one.name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        return listed(self, descriptor, batch, one)  # type: ignore[arg-type] # as it was called
+    def vanishing(entries: list["os.DirEntry[str]"]) -> Details:
+        shutil.rmtree(top / "sub")
+        (top / "small").unlink()
+        return looked_at(entries)
 
-    monkeypatch.setattr(plan._Listing, "_planned", vanishing)
+    monkeypatch.setattr(directory, "_details", vanishing)
+    monkeypatch.setattr(plan, "details", partial(directory.details, in_c=False))
     with archiving(top, "zip") as made:
         assert set(contents("zip", made.data())) == {"large"}
 
@@ -270,15 +274,16 @@ def test_a_link_that_a_file_replaces_while_it_is_listed_is_not_planned(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (top / "link").symlink_to("small")
-    listed = plan._Listing._planned
 
-    def replacing(self: object, descriptor: int, batch: object, one: "os.DirEntry[str]") -> object:
-        if one.name == "link":
-            assert one.stat(follow_symlinks=False)  # it is a link up to here
-            (top / "link").unlink()
-            (top / "link").write_text("no link")
-        return listed(self, descriptor, batch, one)  # type: ignore[arg-type] # as it was called
+    def replacing(descriptor: int) -> Iterator[Details]:
+        for found, failed in directory.details(descriptor):
+            modes = {name: mode for name, mode, *_ in found}
+            if b"link" in modes:
+                assert stat.S_ISLNK(modes[b"link"]), "it is a link up to here"
+                (top / "link").unlink()
+                (top / "link").write_text("no link")
+            yield found, failed
 
-    monkeypatch.setattr(plan._Listing, "_planned", replacing)
+    monkeypatch.setattr(plan, "details", replacing)
     with archiving(top, "zip") as made:
         assert "link" not in contents("zip", made.data())

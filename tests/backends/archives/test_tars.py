@@ -243,5 +243,6 @@ def test_hard_links_beyond_what_is_remembered_are_files(tmp_path: Path) -> None:
         assert sorted(entry.type for entry in archive) == [b"0", b"1", b"1"]
     remembered = plan.HardLinks()
     found = os.stat(tmp_path / "a")
-    first = [remembered.first(found, name) for name in (b"a", b"b", b"c", b"d")]
+    file = found.st_dev, found.st_ino
+    first = [remembered.first(file, found.st_nlink, name) for name in (b"a", b"b", b"c", b"d")]
     assert first == [b"", b"a", b"a", b""]  # all three names were met: nothing is kept any more

@@ -1,5 +1,6 @@
-"""Names and stats of a directory: the same in C and in Python."""
+"""Names, stats and details of a directory: the same in C and in Python."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from backends.fs import directory, native
+from tests.support import brittlefs
+from tests.support.brittlefs import Rule
 
 BOTH = pytest.mark.parametrize("in_c", [native.AVAILABLE, False])
 
@@ -58,6 +61,53 @@ def test_stats_are_those_of_lstat(mixed: int, in_c: bool) -> None:  # noqa: FBT0
         assert status[2:] == pytest.approx((expected.st_ctime, expected.st_mtime), abs=1e-6)
 
 
+def detailed(descriptor: int, *, in_c: bool) -> dict[bytes, tuple[int, ...]]:
+    """All details of a directory by name; none failed, and no name comes twice."""
+    chunks = list(directory.details(descriptor, in_c=in_c))
+    found = [one for chunk, failed in chunks for one in chunk if not failed]
+    assert len({one[0] for one in found}) == len(found) == sum(len(one) for one, _ in chunks)
+    return {one[0]: one[1:] for one in found}
+
+
+@BOTH
+def test_details_are_those_of_lstat(mixed: int, in_c: bool) -> None:  # noqa: FBT001 - as above
+    os.utime("file", ns=(1, -1_000_000_001), dir_fd=mixed)
+    os.link("file", "again", src_dir_fd=mixed, dst_dir_fd=mixed)
+    expected = {}
+    for name in os.listdir(mixed):
+        status = os.stat(name, dir_fd=mixed, follow_symlinks=False)
+        numbers = status.st_mode, status.st_size, status.st_mtime_ns
+        expected[os.fsencode(name)] = (*numbers, status.st_ino, status.st_nlink, status.st_dev)
+    os.lseek(mixed, 0, os.SEEK_SET)
+    assert detailed(mixed, in_c=in_c) == expected
+
+
+@BOTH
+def test_details_of_a_directory_of_many_buffers(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
+    expected = [b"%05d%b" % (number, b"x" * 200) for number in range(2000)]
+    for name in expected:
+        (tmp_path / os.fsdecode(name)).touch()
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    assert sorted(detailed(descriptor, in_c=in_c)) == expected
+    os.close(descriptor)
+
+
+@pytest.mark.part("fuse")
+@BOTH
+def test_details_name_what_cannot_be_looked_at(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
+    with brittlefs.mounted(tmp_path) as volume:
+        for name in ("bad", "good", "gone"):
+            (volume.backing / name).touch()
+        volume.rules(
+            Rule("getattr", "*/bad", error="EIO"), Rule("getattr", "*/gone", error="ENOENT")
+        )
+        descriptor = os.open(volume.path, os.O_RDONLY | os.O_DIRECTORY)
+        chunks = list(directory.details(descriptor, in_c=in_c))
+        os.close(descriptor)
+    assert [one[0] for found, _ in chunks for one in found] == [b"good"]
+    assert [one for _, failed in chunks for one in failed] == [(b"bad", errno.EIO)]
+
+
 @BOTH
 def test_errors_of_the_file_system_are_raised(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
     (tmp_path / "file").touch()
@@ -66,4 +116,6 @@ def test_errors_of_the_file_system_are_raised(tmp_path: Path, in_c: bool) -> Non
         directory.names(descriptor, in_c=in_c)
     with pytest.raises(NotADirectoryError):
         directory.stats(descriptor, ["x"], in_c=in_c)
+    with pytest.raises(NotADirectoryError):
+        list(directory.details(descriptor, in_c=in_c))
     os.close(descriptor)

@@ -25,6 +25,7 @@ CALLS_WITH_A_DESCRIPTOR: dict[str, Callable[[int], object]] = {
     "openat2": lambda fd: native.openat2(fd, ".", os.O_PATH, 0, 0),
     "names": native.names,
     "stats": lambda fd: native.stats(fd, [b"a"]),
+    "details": native.details,
     "read": lambda fd: native.read(fd, [b"a"], [1]),
     "scan": lambda fd: native.scan(fd, False),  # noqa: FBT003 - as C takes it
     "copy from": lambda fd: native.copy(fd, 0, 0, 0, False, False, False, STOP),  # noqa: FBT003 - as above
@@ -71,6 +72,13 @@ def test_a_time_beyond_64_bits_of_nanoseconds(tmp_path: Path, directory: int) ->
         pytest.skip("this file system has no such time")
     [(_, _, mtime_ns, _)] = native.read(directory, [b"a"], [3])
     assert mtime_ns == at
+    assert native.details(directory) == ([(b"a", *_details(tmp_path / "a"))], [])
+
+
+def _details(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    times = status.st_mode, status.st_size, status.st_mtime_ns
+    return (*times, status.st_ino, status.st_nlink, status.st_dev)
 
 
 @pytest.mark.parametrize("name", CALLS_WITH_A_DESCRIPTOR)
