@@ -26,6 +26,7 @@ from core.names import QuotaScope, VFolderId
 from core.uploads import Upload, UploadStore
 from deploy.embedded_store import find_server
 from tests.support.ports import free_port
+from tests.support.preloaded import Running
 
 SECRET = uuid4().hex
 NGINX = """
@@ -49,7 +50,7 @@ class Server:
     """A running server whose CPU time can be asked."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Running
 
     def cpu(self) -> float:
         """Seconds on a core of all its threads that live, to the nanosecond where the kernel tells.
@@ -102,16 +103,24 @@ class Bench:
 
     def upload(self, name: str, size: int) -> str:
         session = uuid4().hex
-        common = {"volume": "local", "session": session}
-        staging.begin(
-            self.backend,
-            self.store,
-            Upload(
-                id=session, vfolder=str(self.vfolder), path=name, length=size, limit=size, **common
-            ),
+        vfolder = str(self.vfolder)
+        upload = Upload(
+            id=session,
+            vfolder=vfolder,
+            path=name,
+            length=size,
+            limit=size,
+            volume="local",
+            session=session,
         )
+        staging.begin(self.backend, self.store, upload)
         ticket = tickets.UploadTicket(
-            vfid=str(self.vfolder), relpath=name, size=size, exp=tickets.expiry(86400), **common
+            vfid=vfolder,
+            relpath=name,
+            size=size,
+            exp=tickets.expiry(86400),
+            volume="local",
+            session=session,
         )
         return f"{self.door.url}/upload?token={tickets.issue(ticket, SECRET)}"
 

@@ -69,7 +69,7 @@ def measure(
     else:
         devnull = os.open(os.devnull, os.O_WRONLY)
         pid = os.posix_spawnp(
-            job[0], job, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, devnull, 1)]
+            job[0], list(job), os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, devnull, 1)]
         )
         os.close(devnull)
     _, status, used = os.wait4(pid, 0)

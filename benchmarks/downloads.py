@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> None:
             for _ in range(chosen.mib):
                 file.write(block)
         (bench.files / "small").write_bytes(os.urandom(SMALL_BYTES))
-        for file in ("big", "small"):
-            (bench.files / file).chmod(0o644)
+        for name in ("big", "small"):
+            (bench.files / name).chmod(0o644)
         for title, streams, span in (
             ("whole file, 1 stream", 1, None),
             ("whole file, 4 streams", 4, None),

@@ -108,8 +108,8 @@ class Bench:
         for start in range(0, len(batch) - TIMES, PIPELINE):
             with self.client.pipeline(transaction=False) as pipe:
                 for one in batch[start : min(start + PIPELINE, len(batch) - TIMES)]:
-                    words = [new_id(), dumps(one.record()), "", one.body_hash(), 60]
-                    script(args=words, client=pipe)
+                    body: tuple[str | int, ...] = dumps(one.record()), "", one.body_hash(), 60
+                    script(args=[new_id(), *body], client=pipe)
                 pipe.execute()
         began = time.perf_counter()
         for one in batch[-TIMES // 2 :]:
@@ -131,11 +131,11 @@ class Bench:
             for job in self.client.zrange(f"vf:slots:{VOLUME}:bulk", 0, 0):
                 self.run(str(job))
         newest = self.lists.page(Query()).jobs
-        for job in newest[:20]:
-            self.store.cancel(job.id)
-        for job in newest[20:40]:
-            self.store.pause(job.id)
-            self.store.pause(job.id, resume=True)
+        for one in newest[:20]:
+            self.store.cancel(one.id)
+        for one in newest[20:40]:
+            self.store.pause(one.id)
+            self.store.pause(one.id, resume=True)
         for _ in range(10):
             self.store.pause_volume(VOLUME)
             self.store.pause_volume(VOLUME, resume=True)
@@ -143,7 +143,7 @@ class Bench:
         self.reading("queue position", lambda: self.lists.queue_position(newest[-1]))
         self.reading("page of 50", lambda: self.lists.page(Query()))
         self.store.set_slots(VOLUME, 2, 1000)
-        due = self.client.zrange("vf:due", 0, 199)
+        due = [str(one) for one in self.client.zrange("vf:due", 0, 199)]
         self.client.zadd("vf:due", dict.fromkeys(due, 1))
         self.store.reap(3)
         self.client.delete("vf:outbox")

@@ -69,7 +69,7 @@ def _compare_volumes(ours: Server, bare: Server) -> None:
 
 
 def _compare_listing(ours: Server, bare: Server, vfid: str) -> None:
-    body = {"volume": "volume0", "vfid": vfid, "relpath": "."}
+    body: dict[str, object] = {"volume": "volume0", "vfid": vfid, "relpath": "."}
     data = _request("/folder/file/list", body)
     schema = _request("/by-schema", body)
     _rounds(

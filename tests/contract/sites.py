@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ FAULT_RATE = 0.1
 
 STAND_INS = Path(__file__).resolve().parents[2] / "simulators/programs"
 
-Maker = Callable[[Path], Iterator[Site]]
+Maker = Callable[[Path], AbstractContextManager[Site]]
 
 
 @contextmanager
@@ -61,11 +61,11 @@ def _btrfs(directory: Path, options: dict[str, str]) -> Iterator[Site]:
         yield _site(BtrfsBackend(Mount("btrfs", top, options)), "btrfs")
 
 
-def btrfs(directory: Path) -> Iterator[Site]:
+def btrfs(directory: Path) -> AbstractContextManager[Site]:
     return _btrfs(directory, {})
 
 
-def btrfs_simple(directory: Path) -> Iterator[Site]:
+def btrfs_simple(directory: Path) -> AbstractContextManager[Site]:
     return _btrfs(directory, {"quota": "simple"})
 
 
@@ -228,7 +228,7 @@ def _objects(directory: Path, url: str, bucket: Bucket) -> Site:
     return _site(backend_factory("s3")(Mount("objects", top, options)), "s3")
 
 
-MAKERS = {
+MAKERS: dict[str, Maker] = {
     "vfs": vfs,
     "faulty": faulty,
     "btrfs": btrfs,
