@@ -140,13 +140,14 @@ def test_a_ticket_that_is_not_valid(folder: Folder, seen: Browser) -> None:
     assert seen.value("document.getElementById('retry').hidden")
 
 
-def test_overwriting_asks(folder: Folder, seen: Browser, source: Path) -> None:
+def test_overwriting_asks(folder: Folder, seen: Browser, source: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt"):
         folder.write(f"base/data/{name}", b"old")
     open_page(seen, folder.upload("base", 100, tree=True))
     seen.choose("#folder", [source])
     seen.until(f"{TOTAL}.startsWith('1 of 3') && {TOTAL}.includes('2 exist already')")
     assert (folder.path / "base/data/a.txt").read_bytes() == b"old"
+    seen.screenshot(tmp_path / "wide.png")
     press(seen, "Skip data/a.txt")
     press(seen, "Replace data/b.txt")
     seen.until(f"{TOTAL}.startsWith('2 of 2')")
