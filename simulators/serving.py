@@ -24,7 +24,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 #: A front end closes a connection after so many requests.
@@ -70,6 +70,9 @@ class Entry:
 
 class Simulator(ABC):
     """A vendor's array: state, and how it answers."""
+
+    #: What the options of a backend need beside those of the system, for this interface of it.
+    further_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self) -> None:
         self.lock = threading.RLock()

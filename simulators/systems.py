@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
-from simulators.arrays import flashblade, hammerspace, onefs, ontap, scale, vast, weka
+from simulators.arrays import flashblade, hammerspace, onefs, ontap, scale, scale_native, vast, weka
 from simulators.arrays.scale_cluster import BLOCK, Cluster
 from simulators.serving import Simulator
 from simulators.shelf import Shelf
@@ -52,9 +52,13 @@ def _onefs(shelf: Shelf, _: int = 0, **settings: Any) -> Simulator:
 
 
 def _scale(shelf: Shelf, seed: int = 0, **settings: Any) -> Simulator:
-    """A GUI node; settings of the cluster are those that its commands have too."""
+    """A GUI node, or an API node; settings of the cluster are those that its commands have too."""
+    native = settings.pop("native", False)
     known = {field.name for field in fields(Cluster)}
     cluster = {name: settings.pop(name) for name in list(settings) if name in known}
+    if native:
+        profile = scale_native.NativeProfile(**settings)
+        return scale_native.NativeSim(Cluster(shelf, **cluster), profile, seed=seed)
     return scale.ScaleSim(Cluster(shelf, **cluster), scale.Profile(**settings), seed=seed)
 
 

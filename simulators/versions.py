@@ -9,7 +9,7 @@ VERSIONS: dict[str, dict[str, dict[str, Any]]] = {
     "weka": {"4.4": {}, "4.1": {"old_lists": True, "resolves": False}},
     "vast": {"5.2": {}, "4.6": {"stat_path": False}},
     "dellemc-onefs": {"16": {}, "12": {"latest": "12"}},
-    "gpfs": {"2": {}},
+    "gpfs": {"2": {}, "3": {"native": True}},
     "purestorage": {
         "2.14": {},
         "2.9": {"versions": ["1.0", "1.8", "1.12", "2.0", "2.9"]},

@@ -91,8 +91,10 @@ def simulated(
     secret = directory / "password"
     secret.write_text(f"{system.secret}\n")
     secret.chmod(0o600)
-    with serving(system.simulate(shelf, **settings), faults, certificate, port) as server:
+    simulator = system.simulate(shelf, **settings)
+    with serving(simulator, faults, certificate, port) as server:
         options = {**system.options(server.url), "ca_bundle": str(certificate[0])}
+        options |= simulator.further_options
         if name == "purestorage":
             options["rapidfile_dir"] = str(_programs(directory, pdu="rapidfile.py"))
         volume = SimulatedVolume(name, top, options, system.secret_option, secret, server)

@@ -29,6 +29,7 @@ from backends.systems.gpfs.interface import (
     ScaleInterface,
     ScaleSnapshot,
 )
+from backends.systems.gpfs.native import NativeInterface
 from backends.systems.gpfs.options import GpfsOptions, options
 from backends.systems.gpfs.rest import RestInterface
 from core.errors import (
@@ -58,7 +59,12 @@ class ScaleBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
     """Storage Scale: filesets with quotas, their snapshots, figures of the file system."""
 
     name: ClassVar[str] = "gpfs"
-    doubtful: ClassVar[tuple[str, ...]] = ("snapshot", "inode-limit", "soft-limit")
+    doubtful: ClassVar[tuple[str, ...]] = (
+        "snapshot",
+        "inode-limit",
+        "soft-limit",
+        "fast-fs-size",
+    )
     not_content: ClassVar[frozenset[str]] = frozenset({SNAPSHOTS})
 
     def __init__(self, mount: Mount, found: GpfsOptions, scale: ScaleInterface) -> None:
@@ -80,10 +86,15 @@ class ScaleBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
         return self._scale.health()
 
     def _available(self) -> Mapping[str, bool]:
-        independent = self._options.gpfs_inode_space == "new"
         enforced = self._file_system(fresh=True).enforced
-        limits = dict.fromkeys(("quota", "inode-limit", "soft-limit"), enforced)
-        return {**limits, "snapshot": independent}
+        counted = dict.fromkeys(("inode-limit", "soft-limit"), enforced is not False)
+        independent = self._options.gpfs_inode_space == "new"
+        return {
+            **counted,
+            "quota": enforced is True,
+            "snapshot": independent and self._scale.has_snapshots,
+            "fast-fs-size": self._scale.has_capacity,
+        }
 
     def _file_system(self, *, fresh: bool = False) -> ScaleFileSystem:
         """Return the settings of the file system, at most a minute old."""
@@ -165,9 +176,9 @@ class ScaleBackend(ArraySnapshots, ArrayInodeLimits, ArraySoftLimits):
 
     def _enforcement(self) -> Enforcement:
         found = self._file_system()
-        if not found.enforced:
+        if found.enforced is False:
             return "off"
-        if found.holds_root is None:
+        if found.enforced is None or found.holds_root is None:
             return "unknown"
         return "hard" if found.holds_root else "not for root"
 
@@ -398,6 +409,14 @@ class GpfsCommandBackend(ScaleBackend):
         super().__init__(mount, found, CommandInterface(found))
 
 
+class GpfsNativeBackend(ScaleBackend):
+    """Storage Scale by its native REST API, which tells no rates."""
+
+    def __init__(self, mount: Mount) -> None:
+        found = options(mount)
+        super().__init__(mount, found, NativeInterface(found))
+
+
 class SpectrumScaleBackend(GpfsBackend):
     """Storage Scale by its management API, under its older name."""
 
@@ -410,20 +429,30 @@ class SpectrumScaleCommandBackend(GpfsCommandBackend):
     name: ClassVar[str] = "spectrumscale"
 
 
+class SpectrumScaleNativeBackend(GpfsNativeBackend):
+    """Storage Scale by its native REST API, under its older name."""
+
+    name: ClassVar[str] = "spectrumscale"
+
+
 def gpfs(mount: Mount) -> ScaleBackend:
     """Make the backend that asks the cluster as the options of the volume say."""
-    return GpfsCommandBackend(mount) if _by_commands(mount) else GpfsBackend(mount)
+    match options(mount).gpfs_interface:
+        case "commands":
+            return GpfsCommandBackend(mount)
+        case "v3":
+            return GpfsNativeBackend(mount)
+    return GpfsBackend(mount)
 
 
 def spectrumscale(mount: Mount) -> ScaleBackend:
     """Make the same under its older name."""
-    return (
-        SpectrumScaleCommandBackend(mount) if _by_commands(mount) else SpectrumScaleBackend(mount)
-    )
-
-
-def _by_commands(mount: Mount) -> bool:
-    return options(mount).gpfs_interface == "commands"
+    match options(mount).gpfs_interface:
+        case "commands":
+            return SpectrumScaleCommandBackend(mount)
+        case "v3":
+            return SpectrumScaleNativeBackend(mount)
+    return SpectrumScaleBackend(mount)
 
 
 def _scope_of(vfolder: VFolderId) -> QuotaScope:

@@ -71,7 +71,7 @@ class ScaleFileSystem:
 
     mount_point: str
     block_bytes: int
-    enforced: bool
+    enforced: bool | None
     per_fileset: bool
     holds_root: bool | None
 
@@ -97,6 +97,9 @@ class ScaleInterface(ABC):
 
     #: Whether `create` sets the owner and the mode of the new directory.
     sets_owner: bool = True
+    #: Whether it makes snapshots, and whether it tells sizes.
+    has_snapshots: bool = True
+    has_capacity: bool = True
 
     @abstractmethod
     def file_system(self) -> ScaleFileSystem:

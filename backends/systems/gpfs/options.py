@@ -34,8 +34,11 @@ class GpfsOptions(ArrayOptions, frozen=True, kw_only=True):
     cluster_id: str | int | None = None
     #: The path of the volume as the cluster knows it, where this node mounts it elsewhere.
     gpfs_path: str | None = None
-    #: `commands` runs the mm-commands on this node, which belongs to the cluster.
-    gpfs_interface: Literal["v2", "commands"] = "v2"
+    #: `v2` asks the GUI, `v3` the API nodes; `commands` runs the mm-commands on this node, which
+    #: belongs to the cluster.
+    gpfs_interface: Literal["v2", "v3", "commands"] = "v2"
+    #: The domain of roles in which requests of `v3` are authorized; the cluster has a default.
+    gpfs_domain: str | None = None
     #: Begins every command line, such as ["sudo", "-n"].
     gpfs_command: list[str] = field(default_factory=list)
     gpfs_command_dir: str = "/usr/lpp/mmfs/bin"
@@ -59,7 +62,7 @@ def options(mount: Mount) -> GpfsOptions:
         ConfigurationError: one is missing or wrong.
     """
     found = options_of(mount, GpfsOptions)
-    if found.gpfs_interface == "v2" and not (
+    if found.gpfs_interface != "commands" and not (
         found.gpfs_endpoint and found.gpfs_username and found.gpfs_password
     ):
         raise ConfigurationError(

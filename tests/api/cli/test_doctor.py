@@ -272,18 +272,24 @@ def btrfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def array(
     directory: Path, name: str, shelf: Shelf, **settings: Any
 ) -> Iterator[tuple[Clinic, Any]]:
-    with serving(SYSTEMS[name].simulate(shelf, **settings)) as server:
-        options = {**SYSTEMS[name].options(server.url), "ca_bundle": str(certificate()[0])}
+    simulator = SYSTEMS[name].simulate(shelf, **settings)
+    with serving(simulator) as server:
+        options = {**SYSTEMS[name].options(server.url), **simulator.further_options}
+        options["ca_bundle"] = str(certificate()[0])
         yield Clinic(directory, shelf.top, name, options), server
 
 
 @pytest.mark.part("root")
 @pytest.mark.part("btrfs")
-@pytest.mark.parametrize("name", SYSTEMS)
-def test_every_array_with_write(name: str, btrfs: Path, tmp_path: Path) -> None:
-    top = btrfs / name
+@pytest.mark.parametrize(
+    ("name", "settings"), [*((name, {}) for name in SYSTEMS), ("gpfs", {"native": True})]
+)
+def test_every_array_with_write(
+    name: str, settings: dict[str, Any], btrfs: Path, tmp_path: Path
+) -> None:
+    top = btrfs / "-".join((name, *settings))
     top.mkdir()
-    with array(tmp_path, name, BtrfsShelf(top)) as (clinic, _):
+    with array(tmp_path, name, BtrfsShelf(top), **settings) as (clinic, _):
         found = clinic.checks("--write")
         assert not clinic.has_left
     if name in WITH_QUOTA:
@@ -294,7 +300,12 @@ def test_every_array_with_write(name: str, btrfs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), [*((name, {}) for name in SYSTEMS), ("netapp", {"quota": "off"})]
+    ("name", "settings"),
+    [
+        *((name, {}) for name in SYSTEMS),
+        ("netapp", {"quota": "off"}),
+        ("gpfs", {"native": True}),
+    ],
 )
 def test_every_array_is_only_read_without_write(
     name: str, settings: dict[str, Any], tmp_path: Path
