@@ -54,7 +54,8 @@ class Kind:
     skills: tuple[type, ...] = ()
     #: Whether also the usage of a scope needs rights.
     reads_need_rights: bool = False
-    #: Who enforces a limit, as a process without rights sees it.
+    #: Who enforces a limit, and that as a process without rights sees it.
+    enforced: Enforcement = "hard"
     enforced_without_rights: Enforcement = "hard"
     #: The directory of snapshots, where the simulator's mount lists it and a real one does not.
     listed_snapshots: str = ""

@@ -54,7 +54,7 @@ def test_a_creation_killed_at_any_call_is_done_by_the_next(site: Site) -> None:
             backend.create_scope(scope, 5 * MIB)
         if backend.skill(HasQuota):
             found = backend.describe_scope(scope)
-            assert (found.limit_bytes, found.enforced) == (5 * MIB, "hard")
+            assert (found.limit_bytes, found.enforced) == (5 * MIB, site.kind.enforced)
             assert leftovers(backend) == []
     assert died * site.deaths.every > CALLS_MIN
     for scope in made:

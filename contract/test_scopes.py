@@ -106,27 +106,28 @@ def test_a_limit_is_above_zero(backend: MountedBackend, scope: QuotaScope, limit
 
 
 def test_a_limit_is_rounded_up_and_both_figures_are_shown(
-    quota: HasQuota, backend: MountedBackend, scope: QuotaScope
+    quota: HasQuota, site: Site, scope: QuotaScope
 ) -> None:
+    backend = site.backend
     backend.create_scope(scope, LIMITS[-1])
-    check_rounded(quota, backend, scope, LIMITS[-1])
+    check_rounded(quota, site, scope, LIMITS[-1])
     backend.delete_scope(scope)
     backend.create_scope(scope, LIMITS[0])
-    check_rounded(quota, backend, scope, LIMITS[0])
+    check_rounded(quota, site, scope, LIMITS[0])
     for limit in LIMITS[1:]:
         backend.set_limit(scope, limit)
-        check_rounded(quota, backend, scope, limit)
+        check_rounded(quota, site, scope, limit)
 
 
-def check_rounded(quota: HasQuota, backend: MountedBackend, scope: QuotaScope, limit: int) -> None:
-    found = backend.describe_scope(scope)
+def check_rounded(quota: HasQuota, site: Site, scope: QuotaScope, limit: int) -> None:
+    found = site.backend.describe_scope(scope)
     assert found.requested_bytes == limit
     assert found.limit_bytes == quota.effective_limit(limit)
     unit = quota.effective_limit(1)
     assert found.limit_bytes is not None
     assert found.limit_bytes <= 2**63 - 1
     assert limit <= found.limit_bytes < limit + unit or limit > 2**63 - 1 - unit
-    assert found.enforced == "hard"
+    assert found.enforced == site.kind.enforced
 
 
 def test_a_limit_is_set_changed_and_removed_twice(

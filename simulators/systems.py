@@ -27,8 +27,8 @@ class System:
     counting: str = ""
     #: Options of a backend for another place of the array than the mounted one.
     elsewhere: dict[str, str] | None = None
-    #: A text in the paths of requests that wait for a task.
-    polls: str = "no path"
+    #: Texts in the paths of requests that wait: for a task, or for a database that follows.
+    waits: tuple[str, ...] = ()
 
 
 def _hammerspace(shelf: Shelf, seed: int = 0, **settings: Any) -> Simulator:
@@ -74,7 +74,7 @@ WITH_QUOTA = {
         hammerspace.PASSWORD,
         "password",
         elsewhere={"base_path": "/elsewhere"},
-        polls="/tasks/",
+        waits=("/tasks/",),
     ),
     "netapp": System(
         _ontap,
@@ -82,7 +82,7 @@ WITH_QUOTA = {
         ontap.PASSWORD,
         "netapp_ontap_password",
         unit_bytes=ontap.GRANULE,
-        polls="/cluster/jobs/",
+        waits=("/cluster/jobs/",),
     ),
     "weka": System(
         _weka,
@@ -99,7 +99,7 @@ WITH_QUOTA = {
         "vast_password",
         counting="sync_seconds",
         elsewhere={"vast_storage_base_dir": "/elsewhere"},
-        polls="vtasks",
+        waits=("vtasks",),
     ),
     "dellemc-onefs": System(
         _onefs,
@@ -116,6 +116,7 @@ WITH_QUOTA = {
         "gpfs_password",
         unit_bytes=BLOCK,
         elsewhere={"gpfs_path": f"{scale.BASE}/below"},
+        waits=("/jobs/", "/refreshTask/"),
     ),
 }
 SYSTEMS = WITH_QUOTA | {

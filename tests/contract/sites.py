@@ -91,6 +91,19 @@ def _array(name: str, **settings: Any) -> Maker:
 
 
 @contextmanager
+def scale_native(directory: Path) -> Iterator[Site]:
+    """Storage Scale by its native REST API, which tells neither snapshots nor who is held."""
+    with _on_btrfs(directory) as shelf:
+        simulator = SYSTEMS["gpfs"].simulate(shelf, SEED, native=True)
+        simulator.chance_of_task_fault = FAULT_RATE
+        with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
+            options = {**SYSTEMS["gpfs"].options(server.url), **simulator.further_options}
+            site = _on_array("gpfs", shelf.top, options)
+            kind = replace(site.kind, skills=(HasQuota,), enforced="unknown")
+            yield replace(site, kind=replace(kind, enforced_without_rights="unknown"))
+
+
+@contextmanager
 def scale_commands(directory: Path) -> Iterator[Site]:
     """Storage Scale by its commands, each a process."""
     programs = directory / "mmfs"
@@ -247,6 +260,8 @@ MAKERS: dict[str, Maker] = {
     "nfs": nfs,
     "exascaler": exascaler,
 }
+if THOROUGH:  # the same backend as `scale`, asked in another way
+    MAKERS["scale-native"] = scale_native
 #: The points of death that a site has; sites of the same code share them (all: `make thorough`).
 DEATHS = {
     "vfs": Part(2, 1),

@@ -8,11 +8,11 @@ from backends.systems.gpfs.commands import Commands, Row
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
     FilesetQuota,
+    FullScaleInterface,
     LimitKind,
     LimitPair,
     ScaleFileset,
     ScaleFileSystem,
-    ScaleInterface,
     ScaleSnapshot,
     exceeded,
 )
@@ -31,7 +31,7 @@ _LONGEST_PAUSE_SECONDS = 4.0
 _UP = "active"
 
 
-class CommandInterface(ScaleInterface):
+class CommandInterface(FullScaleInterface):
     """The mm-commands, which are synchronous. They report no rates."""
 
     sets_owner = False

@@ -97,9 +97,6 @@ class ScaleInterface(ABC):
 
     #: Whether `create` sets the owner and the mode of the new directory.
     sets_owner: bool = True
-    #: Whether it makes snapshots, and whether it tells sizes.
-    has_snapshots: bool = True
-    has_capacity: bool = True
 
     @abstractmethod
     def file_system(self) -> ScaleFileSystem:
@@ -144,6 +141,18 @@ class ScaleInterface(ABC):
         """Set both limits of one kind of a fileset; those of the other kind stay."""
 
     @abstractmethod
+    def has_directory(self, mount_point: str, path: str) -> bool:
+        """Return whether a directory exists, by its path below the mount point of the cluster."""
+
+    @abstractmethod
+    def health(self) -> HardwareInfo:
+        """Return the health of the cluster's nodes."""
+
+
+class FullScaleInterface(ScaleInterface):
+    """An interface that also makes snapshots, and tells sizes; errors as those of the base."""
+
+    @abstractmethod
     def snapshots(self, fileset: str) -> list[ScaleSnapshot]:
         """Return the snapshots of a fileset, except those being deleted."""
 
@@ -156,13 +165,5 @@ class ScaleInterface(ABC):
         """Delete a snapshot."""
 
     @abstractmethod
-    def has_directory(self, mount_point: str, path: str) -> bool:
-        """Return whether a directory exists, by its path below the mount point of the cluster."""
-
-    @abstractmethod
     def capacity(self) -> Capacity:
         """Return the size and the usage of the file system's data."""
-
-    @abstractmethod
-    def health(self) -> HardwareInfo:
-        """Return the health of the cluster's nodes."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct, field
 
-from backends.base import Capacity, HardwareInfo, HardwareStatus
+from backends.base import HardwareInfo, HardwareStatus
 from backends.mounted.rest import (
     ArrayAnswer,
     ArrayRefusal,
@@ -36,11 +36,10 @@ from backends.systems.gpfs.interface import (
     ScaleFileset,
     ScaleFileSystem,
     ScaleInterface,
-    ScaleSnapshot,
     exceeded,
 )
 from backends.systems.gpfs.options import GpfsOptions
-from core.errors import BackendFailed, ConfigurationError, Unsupported
+from core.errors import BackendFailed, ConfigurationError
 
 API = "/scalemgmt/v3"
 #: Read to check the credentials.
@@ -69,18 +68,18 @@ _Number = int | str | None
 T = TypeVar("T")
 
 
-class _OperationError(Struct):
+class _NativeFailure(Struct):
     message: str = ""
     status: str = ""
     httpcode: int = 0
 
 
-class _Operation(Struct):
+class _NativeOperation(Struct):
     """A long-running operation: the answer to changes, and to some reads."""
 
     name: str
     done: bool = False
-    error: _OperationError | None = None
+    error: _NativeFailure | None = None
     response: dict[str, Any] | None = None
 
 
@@ -129,15 +128,15 @@ class _NativeQuotas(Struct):
     next_page_token: str = ""
 
 
-class _Service(Struct):
+class _NativeService(Struct):
     node_name: str = ""
     service: str = ""
     service_status: str = ""
     message: str = ""
 
 
-class _Services(Struct):
-    apihealth: list[_Service] = field(default_factory=list)
+class _NativeServices(Struct):
+    apihealth: list[_NativeService] = field(default_factory=list)
     next_page_token: str = ""
 
 
@@ -145,8 +144,6 @@ class NativeInterface(ScaleInterface):
     """The native REST API (v3) of the API nodes."""
 
     sets_owner = False
-    has_snapshots = False
-    has_capacity = False
 
     def __init__(self, options: GpfsOptions) -> None:
         self._options = options
@@ -255,32 +252,15 @@ class NativeInterface(ScaleInterface):
         request = ArrayRequest("PUT", f"{self._fs}/quotas", body={"quota": body})
         self._change(request, lambda: getattr(self.quota(name), kind) == limits)
 
-    def snapshots(self, fileset: str) -> list[ScaleSnapshot]:
-        """See `ScaleInterface.snapshots`: none, since their fields are not documented."""
-        del fileset
-        return []
-
-    def create_snapshot(self, fileset: str, name: str) -> None:
-        """See `ScaleInterface.create_snapshot`: refused."""
-        del fileset, name
-        raise Unsupported('Snapshots need gpfs_interface = "v2" or "commands".')
-
-    def delete_snapshot(self, fileset: str, name: str) -> None:
-        """See `ScaleInterface.delete_snapshot`: there are none."""
-
     def has_directory(self, mount_point: str, path: str) -> bool:
         """See `ScaleInterface.has_directory`."""
         del mount_point
         place = f"{self._fs}/directory/{quote(path, safe='')}:stat"
         return self._find(place, dict[str, Any]) is not None
 
-    def capacity(self) -> Capacity:
-        """See `ScaleInterface.capacity`: unknown."""
-        return Capacity(None, None)
-
     def health(self) -> HardwareInfo:
         """See `ScaleInterface.health`: of the services of the API nodes."""
-        pages = self._pages(f"{API}/apihealth", _Services)
+        pages = self._pages(f"{API}/apihealth", _NativeServices)
         rows = [row for page in pages for row in page.apihealth]
         if not rows:
             raise BackendFailed("Storage Scale lists no service of its API nodes.")
@@ -364,7 +344,7 @@ class NativeInterface(ScaleInterface):
 
         jobs.wait(finished, _LONGEST_PAUSE_SECONDS)
 
-    def _finish(self, operation: _Operation, effect: Callable[[], bool]) -> None:
+    def _finish(self, operation: _NativeOperation, effect: Callable[[], bool]) -> None:
         """Wait for the operation of a change; one that the cluster forgot is known by its effect.
 
         Raises:
@@ -375,14 +355,14 @@ class NativeInterface(ScaleInterface):
                 f"Storage Scale has forgotten operation {operation.name}, and it had no effect."
             )
 
-    def _ended(self, operation: _Operation) -> _Operation | None:
+    def _ended(self, operation: _NativeOperation) -> _NativeOperation | None:
         """Wait for an operation; None when the cluster does not know it any more.
 
         Raises:
             Busy: it failed since the cluster was busy.
             ArrayRefused: it failed.
         """
-        last: list[_Operation | None] = [operation]
+        last: list[_NativeOperation | None] = [operation]
         path = f"{API}/operations/{quote(operation.name, safe='')}"
         asked = self._with_domain(ArrayRequest("GET", path))
 
@@ -390,7 +370,7 @@ class NativeInterface(ScaleInterface):
             if last[-1] is None or last[-1].done:
                 return True
             try:
-                last.append(_as(self._client.send(asked).body, _Operation))
+                last.append(_as(self._client.send(asked).body, _NativeOperation))
             except ArrayRefused as refusal:
                 if refusal.reason is not Reason.NOT_FOUND:
                     raise
@@ -425,14 +405,14 @@ def _fileset(found: _NativeFileset) -> ScaleFileset:
     return ScaleFileset(found.name, None if found.path in _NOT_LINKED else found.path)
 
 
-def _operation(body: object) -> _Operation | None:
+def _operation(body: object) -> _NativeOperation | None:
     """Return the operation that an answer is; None when it is something else."""
     if not isinstance(body, dict) or not ({"done", "metadata"} & body.keys()):
         return None
-    return _as(body, _Operation)
+    return _as(body, _NativeOperation)
 
 
-def _failure(name: str, error: _OperationError) -> ArrayRefused | Busy:
+def _failure(name: str, error: _NativeFailure) -> ArrayRefused | Busy:
     reason = _REASONS.get(error.status)
     if reason is None and error.httpcode == HTTPStatus.NOT_FOUND:
         reason = Reason.NOT_FOUND

@@ -13,11 +13,11 @@ from backends.systems.gpfs.gui import API, Gui, Paging, failure
 from backends.systems.gpfs.interface import (
     FilesetNotEmpty,
     FilesetQuota,
+    FullScaleInterface,
     LimitKind,
     LimitPair,
     ScaleFileset,
     ScaleFileSystem,
-    ScaleInterface,
     ScaleSnapshot,
     exceeded,
 )
@@ -164,7 +164,7 @@ class _GuiStates(Struct):
     paging: Paging | None = None
 
 
-class RestInterface(ScaleInterface):
+class RestInterface(FullScaleInterface):
     """The management API (v2)."""
 
     def __init__(self, options: GpfsOptions) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import HardwareStatus, Mount, capabilities
+from backends.base import HardwareStatus, HasFastCapacity, HasSnapshots, Mount, capabilities
 from backends.systems.gpfs.backend import GpfsNativeBackend
 from backends.volumes import backend_factory
 from core import errors
@@ -17,7 +17,7 @@ from simulators.arrays.scale_cluster import BLOCK, UNLINKED, Cluster
 from simulators.arrays.scale_native import NativeProfile, NativeSim
 from simulators.serving import Faults, Server
 from simulators.shelf import Shelf
-from tests.backends.systems.arrays.simulated import Array, running, scope, vfolder_on
+from tests.backends.systems.arrays.simulated import Array, running, scope
 from tests.backends.systems.arrays.test_seeds import RATE, SEEDS, live
 from tests.backends.systems.arrays.watching import Watch
 
@@ -164,10 +164,7 @@ def test_what_the_interface_does_not_tell_is_unknown(tmp_path: Path) -> None:
         found = capabilities(backend)
         assert not {"quota", "snapshot", "metric", "fast-fs-size"} & set(found)
         assert {"inode-limit", "soft-limit"} <= set(found)
-        one = vfolder_on(backend)
-        assert backend.list_snapshots(one) == []
-        with pytest.raises(errors.Unsupported, match="gpfs_interface"):
-            backend.create_snapshot(one, "first")
+        assert backend.skill(HasSnapshots) is backend.skill(HasFastCapacity) is None
 
 
 def test_the_health_of_the_api_nodes(tmp_path: Path) -> None:
