@@ -66,6 +66,7 @@ _REASONS = {
 #: Numbers of 64 bits are digits in a string; some answers have them as numbers.
 _Number = int | str | None
 T = TypeVar("T")
+R = TypeVar("R", bound="_Named")
 
 
 class _NativeFailure(Struct):
@@ -83,8 +84,11 @@ class _NativeOperation(Struct):
     response: dict[str, Any] | None = None
 
 
-class _NativeFileset(Struct):
-    name: str
+class _Named(Struct):
+    name: str = ""
+
+
+class _NativeFileset(_Named):
     path: str | None = None
 
 
@@ -99,8 +103,7 @@ class _NativeFileSystem(Struct):
     default_mount_point: str = ""
 
 
-class _NativeQuota(Struct):
-    name: str = ""
+class _NativeQuota(_Named):
     type: str = ""
     block_usage_bytes: _Number = None
     block_soft_limit_bytes: _Number = None
@@ -183,15 +186,19 @@ class NativeInterface(ScaleInterface):
     def fileset(self, name: str) -> ScaleFileset | None:
         """See `ScaleInterface.fileset`."""
         found = self._find(self._of(name), _NativeFileset)
+        if found is not None and found.name != name:
+            raise BackendFailed("Storage Scale's answer is not about the fileset that was asked.")
         return None if found is None else _fileset(found)
 
     def linked_at(self, path: str) -> ScaleFileset | None:
         """See `ScaleInterface.linked_at`."""
-        for page in self._pages(f"{self._fs}/filesets", _NativeFilesets):
-            for row in page.filesets:
-                if row.path == path:
-                    return _fileset(row)
-        return None
+        found: _NativeFileset | None = self._row(
+            f"{self._fs}/filesets",
+            _NativeFilesets,
+            lambda page: page.filesets,
+            lambda row: row.path == path,
+        )
+        return None if found is None else _fileset(found)
 
     def create(self, name: str, path: str, owner: str) -> None:
         """See `ScaleInterface.create`; the new directory belongs to root."""
@@ -273,11 +280,37 @@ class NativeInterface(ScaleInterface):
 
     # -- Requests ------------------------------------------------------------------------------
     def _quota_row(self, name: str) -> _NativeQuota | None:
-        for page in self._pages(f"{self._fs}/quotas", _NativeQuotas):
-            for row in page.quotas:
-                if (row.name, row.type) == (name, FILESET_QUOTA):
-                    return row
-        return None
+        return self._row(
+            f"{self._fs}/quotas",
+            _NativeQuotas,
+            lambda page: page.quotas,
+            lambda row: (row.name, row.type) == (name, FILESET_QUOTA),
+        )
+
+    def _row(
+        self,
+        path: str,
+        shape: type[T],
+        rows: Callable[[T], list[R]],
+        is_wanted: Callable[[R], bool],
+    ) -> R | None:
+        """Return a row of a list; None when the list does not have it.
+
+        A row may move to a page that was read already, while others come and go. So a list of
+        several pages lacks a row only when two reads in a row have the same names.
+        """
+        before: list[str] | None = None
+        while True:
+            names, pages = list[str](), 0
+            for page in self._pages(path, shape):
+                pages += 1
+                for row in rows(page):
+                    if is_wanted(row):
+                        return row
+                    names.append(row.name)
+            if pages == 1 or names == before:
+                return None
+            before = names
 
     def _pages(self, path: str, shape: type[T]) -> Iterator[T]:
         """Yield the pages of a list."""
