@@ -1,15 +1,17 @@
-"""Transfers to and from a bucket against rclone and s5cmd: small objects, and big ones.
+"""Transfers to and from a bucket, and its listing, against rclone and s5cmd: small and big objects.
 
 The server is a real SeaweedFS on loopback. Ours is a job as a worker's process runs it, from its
 claim to its end. What it fetches is on disk then, so the tools are followed by sync(1) there.
-`--tool DIRECTORY` is where s5cmd is, when it is not in the path.
+`--tool DIRECTORY` is where s5cmd is, when it is not in the path. `--listed N` lists N objects.
 """
 
 import os
 import shlex
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,8 @@ from workers.runner import JobFailed, Runner
 _SMALL_BYTES = 4096
 _PER_DIRECTORY = 200
 _BIG_FILES = 4
+#: Objects that are put beside each other, before they are listed.
+_BESIDE = 16
 _MIB = 1 << 20
 _SCOPE = QuotaScope(ScopeKind.USER, UUID(int=1))
 
@@ -76,7 +80,7 @@ class Site:
 
 
 def main(arguments: list[str]) -> None:
-    chosen = options(arguments, rounds=3, files=2000, mib=512, tool="")
+    chosen = options(arguments, rounds=3, files=2000, mib=512, listed=10_000, tool="")
     with ExitStack() as held:
         room = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="bench-objects-")))
         storage = held.enter_context(running_object_storage(_made(room / "storage")))
@@ -95,7 +99,45 @@ def main(arguments: list[str]) -> None:
                 variants = _variants(site, source, way, chosen.tool)
                 interleave(variants, chosen.rounds)
                 print(f"{name} files {way}: {number} of {size:,} bytes")
-                table(variants, "ours", unit)
+                _show(variants, unit)
+        if chosen.listed:
+            variants = _listings(site, chosen.listed, chosen.tool)
+            interleave(variants, chosen.rounds)
+            print(f"listing of {chosen.listed} objects")
+            _show(variants, rate(chosen.listed, "objects"))
+
+
+def _show(variants: list[Variant], unit: Callable[[float], str]) -> None:
+    """Print the table, and our peak memory: that of a tool is that of its start by this process."""
+    table(variants, "ours", unit)
+    peak = max(sample.peak_kib for sample in variants[0].samples) / 1024
+    print(f"  peak memory of ours: {peak:,.0f} MiB")
+
+
+def _listings(site: Site, number: int, tool: str) -> list[Variant]:
+    """Put empty objects, and return what lists them."""
+    prefix = f"listed/{uuid4().hex}"
+    with ThreadPoolExecutor(_BESIDE) as threads:
+        deque(threads.map(lambda n: site.bucket.put(f"{prefix}/{n:07}", b""), range(number)), 0)
+
+    def ours() -> None:
+        found = sum(1 for _ in site.bucket.walk(f"{prefix}/", ahead=True))
+        if found != number:
+            raise SystemExit(f"{found} of {number} objects are listed")
+
+    path = f"{site.bucket.name}/{prefix}"
+    remote = f":s3,provider=Other,env_auth,endpoint='{site.storage.url}':{path}"
+    commands = {"rclone": ["rclone", "--config=", "lsf", "-R", "--fast-list", remote]}
+    program = shutil.which("s5cmd", path=f"{tool}:{os.environ['PATH']}") or "s5cmd"
+    commands["s5cmd"] = [program, "--endpoint-url", site.storage.url, "ls", f"s3://{path}/*"]
+    return [
+        Variant("ours", lambda _: ours, warm=site.bucket.check),
+        *(
+            Variant(name, lambda _, words=words: words)
+            for name, words in commands.items()
+            if name in _commands(site, tool)
+        ),
+    ]
 
 
 def _made(path: Path) -> Path:
@@ -165,8 +207,10 @@ def _variants(site: Site, source: VFolderId, way: str, tool: str) -> list[Varian
 
 def _warm(site: Site) -> None:
     """Load and connect what a worker's process has loaded before."""
-    empty = site.new_vfolder("local")
-    site.transfer("local", "objects", empty, site.new_vfolder("objects", made=False))
+    one, sent = site.new_vfolder("local"), site.new_vfolder("objects", made=False)
+    (Volumes(site.settings).get("local").vfolder_path(one) / "file").write_bytes(b"1")
+    site.transfer("local", "objects", one, sent)
+    site.transfer("objects", "local", sent, site.new_vfolder("local", made=False))
 
 
 def _commands(site: Site, tool: str) -> dict[str, Callable[..., list[str]]]:
