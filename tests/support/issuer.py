@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 NAME = "https://id.example/realms/lab"
 AUDIENCE = "vfolder"
+#: How long a token is valid (seconds): longer than a file of tests takes on a slow machine.
+TOKEN_SECONDS = 3600
 #: Longest wait of a test for what a healthy machine does at once.
 PATIENCE_SECONDS = 60.0
 
@@ -60,7 +62,7 @@ class SigningKey:
 def claims(**changed: Any) -> dict[str, Any]:
     """The claims of a valid token, but for what is changed; None leaves one out."""
     now = int(time.time())
-    usual = {"iss": NAME, "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + 300}
+    usual = {"iss": NAME, "aud": AUDIENCE, "sub": "alice", "iat": now, "exp": now + TOKEN_SECONDS}
     return {key: value for key, value in {**usual, **changed}.items() if value is not None}
 
 

@@ -93,7 +93,7 @@ def test_a_folder_is_made_deleted_and_restored(console: Console) -> None:
 
 
 def test_a_job_is_watched_paused_and_cancelled_while_it_runs(console: Console) -> None:
-    source, target = console.folder(big="x" * 3_000_000), console.folder()
+    source, target = console.folder(big="x" * 30_000_000), console.folder()
     people = console.people
     body = {"to": f"local:{target.id}", "bytes_per_second": 100_000}
     path = f"/v1/vfolders/local:{source.id}/transfer"
