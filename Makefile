@@ -55,8 +55,9 @@ check: setup  ## format, lint, types, import rule, house rules
 format: setup  ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --fix .
 
+# The house rules are tests, too: `make check` runs them.
 test: setup  ## run the tests (tests that need `make parts` are skipped and named)
-	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/house
 
 thorough:  ## all tests, on every simulated system, and many more of what they repeat by chance; hours
 	@THOROUGH=1 $(MAKE) test

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from api.doors.pages import sections
 from tests.api.client.chromium import Browser, browser
 from tests.support.node import ROOT, Node
 
@@ -100,6 +101,20 @@ def test_every_printed_url_opens(stack: Node, chromium: Browser) -> None:
         own = f"http://{urlsplit(url).netloc}/"
         foreign = [one for one in met.asked if not one.startswith((own, "data:", "blob:"))]
         assert foreign == [], url
+
+
+def test_every_page_of_an_error_and_of_an_alert_opens(stack: Node, chromium: Browser) -> None:
+    """Errors print `type`, and alerts `runbook_url`; their documents name the doors."""
+    doors = {
+        "problems": stack.settings.api.manager.address,
+        "runbooks": stack.settings.api.manager.internal_address,
+    }
+    for kind, door in doors.items():
+        names = sections(f"{kind}.md")
+        assert len(names) > 15
+        for name in names:
+            met = opened(chromium, f"http://{door}/{kind}/{name}", name)
+            assert (met.status, met.problems) == (200, []), name
 
 
 def test_flower_opens_with_its_user(stack: Node, chromium: Browser) -> None:
