@@ -1,7 +1,5 @@
 """What every route of every door has in common: the secret, the problem shape, request ids."""
 
-from pathlib import Path
-
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
@@ -24,12 +22,12 @@ MEMBERS = {
 }
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return settings_in(tmp_path)
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return settings_in(tmp_path_factory.mktemp("door"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def manager(settings: Settings) -> Flask:
     return manager_door(settings)
 
@@ -90,7 +88,9 @@ def test_request_id_is_kept_or_made(manager: Flask) -> None:
     assert " " not in made.headers["X-Request-ID"]
 
 
-def test_what_nobody_foresaw_says_nothing_of_the_program(manager: Flask) -> None:
+def test_what_is_unforeseen_says_nothing_of_the_program(settings: Settings) -> None:
+    manager = manager_door(settings)
+
     @manager.get("/broken")
     def broken() -> str:
         raise ZeroDivisionError("/secret/host/path")
