@@ -15,7 +15,7 @@ from core.settings.settings import read_tables
 #: Stands for the name that a site gave a volume, a storage or a registry.
 NAME = "NAME"
 #: Tables whose keys are names.
-_NAMED = ("volume", "artifact-storages", "artifact-registries")
+_NAMED = ("volume", "artifact-storages", "artifact-registries", "artifact-verifiers")
 
 
 class Reading(StrEnum):
@@ -40,6 +40,7 @@ _Names = tuple[str, ...]
 _SAME, _RENAMED = Reading.SAME, Reading.RENAMED
 _NO_EFFECT = Reading.NO_EFFECT
 _OPTION = "volume.NAME.options."
+_OURS = "a setting of this service: artifacts.md"
 _STORAGE, _REGISTRY = "artifact-storages.NAME", "artifact-registries.NAME"
 
 KEYS: tuple[KeyReading, ...] = (
@@ -198,7 +199,11 @@ KEYS: tuple[KeyReading, ...] = (
     KeyReading(f"{_REGISTRY}.huggingface.endpoint", _SAME, "for all calls, not for some"),
     KeyReading(f"{_REGISTRY}.huggingface.token", _SAME, "never sent to another host"),
     KeyReading(f"{_REGISTRY}.huggingface.download-chunk-size", _NO_EFFECT),
+    KeyReading(f"{_REGISTRY}.huggingface.mirrors", _SAME, _OURS),
+    KeyReading(f"{_REGISTRY}.huggingface.connections", _SAME, _OURS),
+    KeyReading(f"{_REGISTRY}.huggingface.max-model-size", _SAME, _OURS),
     KeyReading(f"{_REGISTRY}.reservoir.*", _SAME),
+    KeyReading("artifact-verifiers.NAME.*", _SAME, _OURS),
     KeyReading("reservoir-client.*", _SAME),
     KeyReading("storages.*", _SAME, "read as `[artifact-storages.NAME]`"),
     KeyReading("registries.*", _SAME, "read as `[artifact-registries.NAME]`"),

@@ -20,7 +20,7 @@ from core.settings.reference import ReferenceTables, Table
 from tests.support.node import ROOT
 
 #: Tables whose keys are names that a site chose.
-NAMED = {"volume", "artifact-storages", "artifact-registries"}
+NAMED = {"volume", "artifact-storages", "artifact-registries", "artifact-verifiers"}
 SAMPLE = Path(__file__).with_name("sample.toml")
 DOCUMENT = (ROOT / "docs" / "migration.md").read_text("utf-8")
 #: Options of the sample files that this service does not read by these names.
