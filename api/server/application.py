@@ -32,6 +32,20 @@ class ReloadArbiter(Arbiter):
         """Let every worker process read the file; later ones read it when they start."""
         self.kill_workers(signal.SIGHUP)
 
+    def spawn_worker(self) -> Any:  # noqa: ANN401 - gunicorn is untyped
+        """Fork a worker process that hears the signals that end it from its first moment.
+
+        A child of gunicorn has the arbiter's handlers until it installs its own: a signal of that
+        time goes to a copy of the arbiter's queue that no code reads, and the process serves until
+        its grace is over. So these signals wait: here until the fork is done, in the child until
+        the hook `post_fork` of `api.server.settings`.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, gunicorn_settings.ENDING_SIGNALS)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, gunicorn_settings.ENDING_SIGNALS)
+
 
 class ServerLog(Logger):
     """gunicorn's own messages, passed to the root logger that `core.telemetry` has set up.

@@ -4,6 +4,7 @@ The one process of the internal door also registers this node for service discov
 """
 
 import os
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,8 @@ PROCESSES_MAX = 4
 INTERNAL_THREADS = 8
 #: Each upload holds a thread of the client door, however slow it is; waiting threads cost nothing.
 UPLOAD_THREADS = 512
+#: Signals that end a process of a door. `api.server.application` holds them back during the fork.
+ENDING_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 _DOOR_ADDRESS: dict[str, Callable[[Settings], Address]] = {
     "manager": lambda settings: settings.api.manager.address,
     "client": lambda settings: settings.api.client.address,
@@ -154,7 +157,19 @@ def _tls_files(door: str, settings: Settings) -> dict[str, str]:
     return {names[key]: str(path) for key, path in certificate_files(door, settings).items()}
 
 
-def _post_fork(_arbiter: Any, _worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+def _post_fork(_arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
+    """Let the new process end with its parent, and at each signal that ends it.
+
+    It runs before any thread of the process starts. gunicorn installs its own handlers later.
+    """
+
+    def end(*_: object) -> None:
+        worker.alive = False
+
+    signal.signal(signal.SIGTERM, end)
+    for number in ENDING_SIGNALS - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
     request_end_with_parent()
 
 

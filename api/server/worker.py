@@ -1,4 +1,4 @@
-"""The doors' gunicorn worker: gthread, with eight changes.
+"""The doors' gunicorn worker: gthread, with nine changes.
 
 * Heads without a thread. The main thread reads heads (`api.server.heads`); a connection gets a
   thread when its head is complete. Slow heads, silent connections and too many connections of one
@@ -21,6 +21,7 @@
   (`api.server.event_writer`), so the door serves thousands beside other requests.
 * Reload. At SIGHUP each process reads the configuration again and takes over what may change
   (`core.settings.reload`) while its requests go on. A wrong file changes nothing and is logged.
+* An end that callers see. A process that ends closes its listeners: connections are refused.
 * Refusals. What is no request is answered as every other error (`api.http.problems`).
 """
 
@@ -149,11 +150,19 @@ class DoorWorker(ThreadWorker):
 
     def accept(self, listener: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
         """Accept a connection and read its head; it may already be there."""
+        self._accept_one(listener)
+
+    def _accept_one(self, listener: Any) -> bool:  # noqa: ANN401 - gunicorn is untyped
+        """Return whether a connection was there."""
         try:
             sock, client = listener.accept()
         except OSError as error:
             self._not_accepted(error)
-            return
+            return False
+        self._begin(sock, client, listener)
+        return True
+
+    def _begin(self, sock: socket.socket, client: Any, listener: Any) -> None:  # noqa: ANN401 - gunicorn is untyped
         try:
             sock.setblocking(False)  # noqa: FBT003 - the socket's own
             sock = self._certificate.wrap(sock) if self._certificate else sock
@@ -326,7 +335,16 @@ class DoorWorker(ThreadWorker):
             self._drop(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Run when the worker begins to end: nothing that waits keeps it from that."""
+        """Run when the worker begins to end: nothing that waits keeps it from that.
+
+        Callers that have connected are answered. Later ones are refused at once (connect(2),
+        ECONNREFUSED) and can go to another node; gunicorn's open listener would let them wait.
+        """
+        for listener in self.sockets:
+            for _ in range(self.cfg.backlog):
+                if not self._accept_one(listener):
+                    break
+            listener.close()
         self._waiting.cap(deadline)
         self._events.stop()
 

@@ -57,7 +57,10 @@ OVERRIDDEN: dict[type, dict[str, tuple[Any, str]]] = {
         "_emit_body": (wsgi.Response, "df723e865a1e5adc"),
         "default_headers": (wsgi.Response, "cb490cea5d6f5408"),
     },
-    application.ReloadArbiter: {"handle_hup": (arbiter.Arbiter, "50de80005cd672c7")},
+    application.ReloadArbiter: {
+        "handle_hup": (arbiter.Arbiter, "50de80005cd672c7"),
+        "spawn_worker": (arbiter.Arbiter, "6abc0d90b0b9f80b"),
+    },
     application.ServerLog: {"setup": (glogging.Logger, "17c79acdddea07c6")},
     application.DoorApplication: {
         "load_config": (BaseApplication, "e6dd967d56d4aeb8"),
@@ -96,6 +99,8 @@ USED: dict[str, tuple[Any, str]] = {
     "Request.read_into": (message.Request.read_into, "3f959e4da304d883"),
     "Body.read": (body.Body.read, "c7bdfdd1c2c36fb2"),
     "Unreader.read": (unreader.Unreader.read, "cbfeead6687ff48b"),
+    "Arbiter.stop": (arbiter.Arbiter.stop, "7138b6afd9c46ae0"),
+    "BaseSocket.close": (sock.BaseSocket.close, "038267beee36ff69"),
     "sock.ssl_context": (sock.ssl_context, "069b9e2751d0b762"),
     "Unreader.take_buffered": (unreader.Unreader.take_buffered, "89cef5e60e6f09e1"),
     "Unreader.unread": (unreader.Unreader.unread, "8e325744dfcaca7f"),
