@@ -84,7 +84,7 @@ class Mount:
 class Capacity:
     """Size and usage of a volume, counted as df(1) does; None is unknown.
 
-    `inodes` is None, too, where the file system makes them as it needs them (btrfs).
+    `inodes` is None, too, where the file system makes them as it needs them (btrfs, CephFS).
     """
 
     capacity_bytes: int | None

@@ -141,13 +141,13 @@ class PosixBackend(MountedBackend):
     def capacity(self) -> Capacity:
         """See `Backend.capacity`: statvfs of the mount, counted as df does.
 
-        A size of 0 means that the file system does not know its size (yet).
+        A size of 0 means that the file system does not know its size (yet). CephFS has no number of
+        inodes: it reports those that exist, and -1 free ones.
         """
         with self.root() as root:
             status = os.fstatvfs(root)
-        inodes = (
-            (status.f_files, status.f_files - status.f_ffree) if status.f_files else (None, None)
-        )
+        limited = status.f_files and 0 <= status.f_ffree <= status.f_files
+        inodes = (status.f_files, status.f_files - status.f_ffree) if limited else (None, None)
         if not status.f_blocks:
             return Capacity(None, None, *inodes)
         used = (status.f_blocks - status.f_bfree) * status.f_frsize

@@ -14,7 +14,7 @@ PAGE = ROOT / "docs/backends/faults.md"
 KINDS = re.findall(r"^## (\d\. .*)\n((?:.|\n)*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE)
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 #: They do what another backend does; the page says so.
-SAME = {"spectrumscale", "hammerspace-base", "noop"}
+SAME = {"spectrumscale", "hammerspace-base"}
 
 
 @cache

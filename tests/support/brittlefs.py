@@ -47,7 +47,7 @@ class Rule:
     after: int = 0
 
 
-class _Rules:
+class Rules:
     """The active rules and how often each matched; in the process of the file system."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _Rules:
             raise OSError(number, os.strerror(number))
 
 
-def _operations(backing: str, rules: _Rules) -> object:  # noqa: C901 - one call after another
+def through(backing: str, rules: Rules) -> object:  # noqa: C901 - one call after another
     import mfusepy as fuse  # noqa: PLC0415 - loads libfuse: only in the process that mounts
 
     class Through(fuse.Operations):  # type: ignore[misc] # the library brings no types
@@ -188,7 +188,7 @@ def _kind(path: str) -> dict[str, int]:
     return {"st_mode": found.st_mode, "st_ino": found.st_ino}
 
 
-def _suffering(op: str, act: Callable[..., Any], rules: _Rules) -> Callable[..., Any]:
+def _suffering(op: str, act: Callable[..., Any], rules: Rules) -> Callable[..., Any]:
     def met(self: object, path: str, *args: Any) -> Any:
         rules.meet(op, path, len(args[0]) if op == "write" else 0)
         return act(self, path, *args)
@@ -201,7 +201,7 @@ def _serve(backing: str, mount: str, control: str) -> None:
     import mfusepy as fuse  # noqa: PLC0415 - as above
 
     os.umask(0)
-    rules = _Rules()
+    rules = Rules()
 
     class Ask(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -211,7 +211,7 @@ def _serve(backing: str, mount: str, control: str) -> None:
     server = socketserver.ThreadingUnixStreamServer(control, Ask)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     fuse.FUSE(
-        _operations(backing, rules),
+        through(backing, rules),
         mount,
         foreground=True,
         fsname="brittlefs",

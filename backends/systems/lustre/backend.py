@@ -21,7 +21,9 @@ from backends.mounted import (
     unknown_options,
 )
 from backends.systems.lustre import proof
-from backends.systems.lustre.lfs import UNIT_BYTES, Lfs, NotLustre
+from backends.systems.lustre.answers import UNIT_BYTES, NotLustre, NoTool
+from backends.systems.lustre.counts import KernelFirst
+from backends.systems.lustre.lfs import Lfs
 from core.errors import BackendFailed, ConfigurationError, StorageError
 from core.names import QuotaScope
 from core.process import privileges
@@ -45,6 +47,8 @@ class LustreOptions(MountedOptions, frozen=True, kw_only=True):
     lfs_path: str = "lfs"
     #: How ids are set on inodes: by ioctl where the client has it, or by the tool.
     lfs_tagging: Literal["auto", "lfs"] = "auto"
+    #: How limits are set and read: by ioctl where the client has it, or by the tool.
+    lfs_quota: Literal["auto", "lfs"] = "auto"
     #: Try whether limits are enforced, by writing past one.
     lfs_prove: bool = True
 
@@ -70,6 +74,8 @@ class LustreBackend(NativeQuotaBackend):
             )
         self._options = convert(dict(mount.options), LustreOptions)
         self._lfs = Lfs(self._options.lfs_path)
+        by_tool = self._options.lfs_quota == "lfs"
+        self._counts: Lfs | KernelFirst = self._lfs if by_tool else KernelFirst(self._lfs)
         self._verdict: tuple[float, Enforcement] | None = None
 
     def _check_mount(self, root: int) -> None:
@@ -80,33 +86,42 @@ class LustreBackend(NativeQuotaBackend):
         """
         self._check_locks(root)
         try:
-            self._lfs.counted(root, _UNUSED_PROJECT)
+            self._counts.counted(root, _UNUSED_PROJECT)
         except NotLustre:
             raise BackendFailed(f"Volume {self.mount.volume} is no Lustre.") from None
         except (OSError, BackendFailed):
-            pass  # without project quota, or its tool, the volume works without limits
+            pass  # without project quota the volume works without limits
 
     def enforces_quota(self) -> bool:
         """See `HasQuota.enforces_quota`: true where a trial was stopped at its limit."""
         return self._enforcement() in ("hard", "not for root")
 
     def array_capacity(self) -> Capacity:
-        """See `HasFastCapacity.array_capacity`: the sum of the targets (`lfs df`)."""
-        with self._explained(), self.root() as root:
-            found = self._lfs.targets(root)
+        """See `HasFastCapacity.array_capacity`: the sum of the targets (`lfs df`).
+
+        Without the tool it is that of statfs: the client asks the targets that it reaches.
+        """
+        try:
+            with self._explained(), self.root() as root:
+                found = self._lfs.targets(root)
+        except NoTool:
+            return self.capacity()
         return Capacity(found.capacity_bytes, found.used_bytes)
 
     def hardware(self) -> HardwareInfo:
-        """See `Backend.hardware`: degraded while a target is away."""
+        """See `Backend.hardware`: degraded while a target is away, which only the tool tells."""
         mounted = super().hardware()
         if mounted.status != HardwareStatus.HEALTHY:
             return mounted
+        limits = {"limits": self._enforcement()}
         try:
             with self._explained(), self.root() as root:
                 away = self._lfs.targets(root).away
+        except NoTool:
+            return HardwareInfo(HardwareStatus.HEALTHY, None, {**limits, "targets away": "unknown"})
         except StorageError as error:
             return HardwareInfo(HardwareStatus.DEGRADED, error.detail)
-        metadata = {"limits": self._enforcement(), "targets away": str(len(away))}
+        metadata = {**limits, "targets away": str(len(away))}
         if not away:
             return HardwareInfo(HardwareStatus.HEALTHY, None, metadata)
         names = ", ".join(away)
@@ -156,7 +171,7 @@ class LustreBackend(NativeQuotaBackend):
             if (known := proof.kept(root, PROOF_SECONDS)) is not None:
                 return known
             if privileges.has(privileges.CAP_SYS_ADMIN) and not self.mount.read_only:
-                found = proof.enforcement(root, self._lfs, self._tags)
+                found = proof.enforcement(root, self._counts, self._tags)
                 if found != "unknown":
                     proof.keep(root, found)
                 return found
@@ -171,17 +186,17 @@ class LustreBackend(NativeQuotaBackend):
         return project_ids.project_of(directory)
 
     def _start_counting(self, directory: int, scope: QuotaScope) -> int:
-        return project_ids.give(directory, scope, self._lfs, self._tags)
+        return project_ids.give(directory, scope, self._counts, self._tags)
 
     def _adopt_tree(self, directory: int, scope: QuotaScope, seen: Callable[[], None]) -> None:
-        project = project_ids.give(directory, scope, self._lfs, self._tags)
+        project = project_ids.give(directory, scope, self._counts, self._tags)
         if self._tags:
             self._lfs.tag_tree(directory, project, seen)
         else:
             project_ids.tag_tree(directory, project, seen)
 
     def _usage(self, directory: int, counter: int) -> NativeUsage:
-        found = self._lfs.counted(directory, counter)
+        found = self._counts.counted(directory, counter)
         if not found.limit_bytes:
             return NativeUsage(found.used_bytes, None)
         return NativeUsage(found.used_bytes, found.limit_bytes, self._enforcement())
@@ -197,7 +212,7 @@ class LustreBackend(NativeQuotaBackend):
         self, root: int, directory: int, counter: int, limit_bytes: int | None
     ) -> None:
         del directory
-        self._lfs.set_limit(root, counter, limit_bytes or 0)
+        self._counts.set_limit(root, counter, limit_bytes or 0)
 
     def _remove_scope(self, scope: QuotaScope, root: int) -> None:
         """Remove the directory; the reference's file in it goes first."""
@@ -209,4 +224,4 @@ class LustreBackend(NativeQuotaBackend):
     def _after_delete(self, root: int, counter: int, scope: QuotaScope) -> None:
         del scope
         if counter:
-            self._lfs.forget(root, counter)
+            self._counts.forget(root, counter)

@@ -9,17 +9,21 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from backends.fs import mount_table
 from backends.mounted import ProjectUsage
+from backends.systems.lustre.answers import (
+    UNIT_BYTES,
+    LustreTargets,
+    LustreUsage,
+    NotLustre,
+    NoTool,
+)
 from core.errors import BackendFailed
 from core.process import run_command
 
-#: Lustre keeps limits in units of this many bytes.
-UNIT_BYTES = 1024
 #: A call that takes longer counts as failed (seconds).
 ANSWER_SECONDS = 20.0
 #: Usage and soft limit, hard limit and grace: of blocks, then of inodes.
@@ -37,28 +41,6 @@ _INACTIVE = re.compile(r"^(\S+)\s*: (?:inactive device|.*(?:not available|unavai
 _SUMMARY = re.compile(r"^filesystem_summary:\s+(\d+)\s+(\d+)\s+(\d+)\s", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class LustreUsage:
-    """The counts of a project id; None where not all targets answered."""
-
-    used_bytes: int | None
-    limit_bytes: int
-    inodes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class LustreTargets:
-    """The size of a file system as its targets report it, and the targets that are away."""
-
-    capacity_bytes: int | None
-    used_bytes: int | None
-    away: tuple[str, ...]
-
-
-class NotLustre(BackendFailed):
-    """The directory is on another file system."""
-
-
 class Lfs:
     """The tool, for one volume. It is both the counts and the tags of `project_ids`."""
 
@@ -71,10 +53,7 @@ class Lfs:
         Raises:
             BackendFailed: not all targets answered, or the answer cannot be read.
         """
-        found = self.counted(fd, project)
-        if found.used_bytes is None or found.inodes is None:
-            raise BackendFailed("Not all targets of the file system say what they hold.")
-        return ProjectUsage(found.used_bytes, found.limit_bytes, found.inodes)
+        return self.counted(fd, project).complete()
 
     def counted(self, fd: int, project: int) -> LustreUsage:
         """Return usage and limit of a project id.
@@ -164,7 +143,7 @@ class Lfs:
         try:
             return run_command(line, seconds, look=look, pass_fds=() if fd is None else (fd,))
         except FileNotFoundError:
-            raise BackendFailed("The program `lfs` is not installed on this node.") from None
+            raise NoTool("The program `lfs` is not installed on this node.") from None
         except subprocess.TimeoutExpired:
             raise BackendFailed(f"`lfs {arguments[0]}` did not end in time.") from None
 

@@ -93,6 +93,13 @@ def test_a_client_that_the_cluster_does_not_know(cluster: Path, tmp_path: Path) 
         unknown.performance()
 
 
+def test_a_cluster_has_no_number_of_inodes(cluster: Path) -> None:
+    backend = complete(cluster)
+    eventually(lambda: backend.capacity().capacity_bytes is not None)
+    found = backend.capacity()
+    assert (found.inodes, found.used_inodes) == (None, None)
+
+
 def test_health_is_the_clusters_own(cluster: Path) -> None:
     backend = complete(cluster)
     # A new or a busy cluster reports other warnings first.
