@@ -3,7 +3,9 @@
 A program that shows a page follows one stream, whatever the page has. Each thing has its newest
 event alone, so a slow reader gets the newest state. An event says what changed; that of a job has
 its document. The id of an event is the moment when it was read (milliseconds of the store's clock):
-a stream that begins with one gets the jobs that changed since.
+a stream that begins with one gets the jobs that changed since. A stream begins with such an id, and
+says `alive` while nothing changes: a page cannot see the comments of a stream, so it could not tell
+a quiet stream from a connection that is gone.
 
 One thread serves all streams of a process. Changes of jobs come from the subscriber
 (`api.jobs.live`), those of vfolders from another one (`api.access.news`). The others are compared
@@ -30,6 +32,8 @@ GATHER_SECONDS = 0.25
 COMPARE_SECONDS = 2.0
 #: How long a reader waits before it connects again (milliseconds).
 RECONNECT_MS = 2000
+#: What a stream says while nothing changes.
+ALIVE = b"event: alive\ndata: {}\n\n"
 #: Jobs that are read at once; more wait for the next turn.
 BATCH = 500
 #: Subjects whose things are compared in one turn; more are compared in the next ones.
@@ -130,15 +134,20 @@ class Feed:
         topics: frozenset[str],
         reader: FeedReader,
         on_close: Callable[[], None],
+        begun_ms: int,
     ) -> FeedFollower:
-        """Return a new stream; what happens from now on comes to it."""
+        """Return a new stream; what happens from now on comes to it.
+
+        `begun_ms` is a moment before now, of the store's clock: the first id of the stream.
+        """
 
         def closed() -> None:
             with self._lock:
                 self._by_id.pop(id(follower), None)
             on_close()
 
-        body = EventStream(b"retry: %d\n\n" % RECONNECT_MS, closed)
+        head = b"retry: %d\n\nid: %d\n%s" % (RECONNECT_MS, begun_ms, ALIVE)
+        body = EventStream(head, closed, comment=ALIVE)
         follower = FeedFollower(body, topics, reader)
         with self._lock:
             self._by_id[id(follower)] = follower

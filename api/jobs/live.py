@@ -235,15 +235,16 @@ class Live:
         """Return a new stream about many things, which counts as one of the streams.
 
         Raises:
-            Unavailable: too many event streams are open at this door.
+            Unavailable: too many event streams are open at this door, or the store is away.
         """
+        begun_ms = feed.now_ms()
         with self._lock:
             if self._following_count >= self._streams:
                 raise _too_many()
             self._following_count += 1
             self._feed = feed
         self._start()
-        return feed.open(topics, reader, self._leave_feed)
+        return feed.open(topics, reader, self._leave_feed, begun_ms)
 
     def _leave_feed(self) -> None:
         with self._lock:

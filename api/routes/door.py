@@ -49,6 +49,8 @@ REQUEST_ID_HEADER = "X-Request-ID"
 _KEY = "vfolder.door"
 #: The databases that a healthy node needs, by the name in its health document.
 _NEEDED = {"jobs": connections.Database.JOBS, "events": connections.Database.EVENTS}
+#: Open uploads whose offsets are compared for the news of operators; of more, their number alone.
+_NEWS_UPLOADS = 500
 #: Returns the current app, looked up once, as `this_request`.
 _this_app: Callable[[], Flask] = current_app._get_current_object  # type: ignore[attr-defined] # noqa: SLF001 - werkzeug documents it under this name
 _log = logs.logger(__name__)
@@ -198,7 +200,7 @@ class Door:
         self.vfolder_news.note_job(job)
 
     def _upload_states(self, sessions: Sequence[str]) -> dict[str, dict[str, object]]:
-        """Return the open uploads of each session; without one, how many there are at all."""
+        """Return the open uploads of each session; without one, those of all, without names."""
         places = UploadPlaces(self.uploads)
         found: dict[str, dict[str, object]] = {}
         for session in sessions:
@@ -209,7 +211,8 @@ class Door:
                     for one in known
                 }
             else:
-                found[session] = {"": self.uploads.count()}
+                offsets = {one.upload.id: one.offset for one in places.page(_NEWS_UPLOADS)}
+                found[session] = {"": (self.uploads.count(), offsets)}
         return found
 
     def _quota_states(self, scopes: Sequence[str]) -> dict[str, dict[str, object]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from api.streaming import COMMENT, COMMENT_SECONDS, EventStream
+from api.streaming import COMMENT_SECONDS, EventStream
 from core.telemetry import logger
 
 #: A reader that takes no byte for this long is cut off (seconds).
@@ -180,7 +180,7 @@ class EventWriter:
             if now < response.looked_at + COMMENT_SECONDS:
                 return
             is_stalled = response.is_behind and now > response.moved_at + SILENCE_SECONDS
-            self._serve(descriptor, response, COMMENT, gone=is_stalled)
+            self._serve(descriptor, response, response.body.comment, gone=is_stalled)
 
     def _serve(
         self, descriptor: int, response: EventResponse, comment: bytes = b"", *, gone: bool = False

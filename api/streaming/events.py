@@ -30,8 +30,12 @@ class EventStream:
     many things (`add`) holds the newest event of each. Any thread may call any method.
     """
 
-    def __init__(self, first: bytes, on_close: Callable[[], None] = _nothing) -> None:
+    def __init__(
+        self, first: bytes, on_close: Callable[[], None] = _nothing, *, comment: bytes = COMMENT
+    ) -> None:
+        """Take what is sent at once, and what is sent while nothing happens."""
         self._head = first
+        self.comment = comment
         self._newest = b""
         #: By thing, the newest event about it that was not taken.
         self._pieces: dict[str, bytes] = {}
@@ -107,6 +111,6 @@ class EventStream:
                 if not (self._head or self._newest or self._pieces or self._ended):
                     self._changed.wait(COMMENT_SECONDS)
                 piece, ended = self._take()
-            yield piece or (b"" if ended else COMMENT)
+            yield piece or (b"" if ended else self.comment)
             if ended:
                 return

@@ -61,10 +61,11 @@ def follow_events(asked: PersonRequest) -> Response:
     """Follow what the caller may see, as server-sent events; the name of an event is its topic.
 
     `id` says what changed; null says that something may have, and is not named. An event of `jobs`
-    has its `version` and its `document`, too. A reader that is behind gets the newest event of each
-    thing, or `lost`: then it has to look by itself. People get their own jobs and uploads, the
-    vfolders that they see, and quotas and notices of theirs and of their groups. Operators get all
-    jobs and vfolders; of `uploads` that their number changed, of `quota` the volumes whose alerts
+    has its `version` and its `document`, too. A stream begins with `alive`, and says it again when
+    nothing happened for ten seconds. A reader that is behind gets the newest event of each thing,
+    or `lost`: then it has to look by itself. People get their own jobs and uploads, the vfolders
+    that they see, and quotas and notices of theirs and of their groups. Operators get all jobs and
+    vfolders; of `uploads` that some began, moved on or ended, of `quota` the volumes whose alerts
     changed. `nodes` and `audit` are for operators.
     """
     topics = _topics()

@@ -52,7 +52,8 @@ def _read(lines: Iterable[bytes], news: News, begun: threading.Event) -> None:
         elif name in ("id", "event"):
             event[name] = value
         elif name == "data":
-            news.append(event | json.loads(value))
+            if event["event"] != "alive":
+                news.append(event | json.loads(value))
             event = {}
 
 
@@ -145,6 +146,17 @@ def test_a_slow_reader_gets_the_newest_of_each_thing() -> None:
     stream.close()
     stream.add("a", b"a5 ")
     assert stream.take() == (b"", True)
+
+
+def test_a_quiet_stream_says_that_it_is_alive_and_where_it_began(people: People) -> None:
+    owner = people.person()
+    url = f"{people.door.url}/v1/events?topics=quota"
+    with people.door.session.get(url, headers=owner.headers, stream=True, timeout=60) as answer:
+        lines = filter(None, answer.iter_lines(chunk_size=1))
+        head = [next(lines) for _ in range(4)]
+        assert [head[0][:7], head[1][:4]] == [b"retry: ", b"id: "]
+        assert head[2:] == [b"event: alive", b"data: {}"]
+        assert [next(lines), next(lines)] == head[2:], "after ten seconds of silence"
 
 
 def named(news: News, topic: str) -> list[str | None]:
@@ -241,13 +253,14 @@ def test_news_of_uploads_are_for_their_sender(people: People) -> None:
             return name if name in named(own, "uploads") and operators else ""
 
         name, at = wait_for(opened), "/v1/uploads/"
-        assert named(operators, "uploads") == [None]
-        seen = len(own)
+        assert set(named(operators, "uploads")) == {None}
+        seen, count = len(own), len(operators)
         head = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
         head["Content-Type"] = "application/offset+octet-stream"
         sent = people.call(sender, "PATCH", at + name, headers=head, data=b"123")
         assert sent.status_code == 204, sent.text
         wait_for(lambda: [one["id"] for one in own[seen:]] == [name])
+        wait_for(lambda: named(operators[count:], "uploads"))
 
         assert people.call(owner, "DELETE", f"{path}/grants/{grant}").status_code == 204
         seen = len(own)

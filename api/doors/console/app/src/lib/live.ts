@@ -2,14 +2,16 @@
  * News of the service: one stream of events for all tabs of a browser.
  *
  * One tab holds the lock and the stream; it passes news on to the others. A server without the
- * feature `events` is polled instead, by the stores that need it.
+ * feature `events` is polled instead, by the stores that need it. The stream says that it is alive
+ * while nothing changes; one that is silent for too long has lost its connection, and is begun again.
+ * After a break every reader looks again: not all news of the time between is sent.
  */
 import { computed, effect, signal } from "@preact/signals";
 import { can, me } from "./session";
 
 export interface News {
   topic: string;
-  id: string;
+  id: string | null;
   version?: number;
   document?: Record<string, unknown>;
   [more: string]: unknown;
@@ -20,6 +22,8 @@ export const LOST = "";
 const LOCK = "vfolder-live";
 /** Silence after which the page says that news is missing (milliseconds). */
 const STALE_MS = 40_000;
+/** Silence after which the connection counts as lost; the stream says every ten seconds that it is alive. */
+const SILENCE_MS = 35_000;
 const RETRY_MS = 2000;
 const RETRY_MAX_MS = 60_000;
 
@@ -35,7 +39,9 @@ export const brokenSince = signal<number | null>(null);
 
 const channel = "BroadcastChannel" in self ? new BroadcastChannel(LOCK) : null;
 channel?.addEventListener("message", (event: MessageEvent<Message>) => {
+  if (event.data.asks) tellTopics();
   if (event.data.topics) meet(event.data.topics);
+  if (event.data.at) lastEvent = event.data.at;
   if (event.data.news) hear(event.data.news);
   if (event.data.live !== undefined) mark(event.data.live);
 });
@@ -45,6 +51,14 @@ interface Message {
   live?: boolean;
   /** What another tab follows; it wants to know whether a stream is open. */
   topics?: string[];
+  /** The tab that has the stream now wants to know what the others follow. */
+  asks?: boolean;
+  /** The id of the newest event, with which any tab can go on. */
+  at?: string;
+}
+
+function tellTopics(): void {
+  if (me.peek() && topics.peek().size) channel?.postMessage({ topics: [...topics.peek()] });
 }
 
 function meet(others: string[]): void {
@@ -81,39 +95,67 @@ let source: EventSource | null = null;
 let lastEvent = "";
 let again: ReturnType<typeof setTimeout> | undefined;
 let pause = RETRY_MS;
+let heardAt = 0;
+/** The topics of the stream. It keeps those that nobody follows any more until it begins again. */
+let asked: string[] = [];
+/** News may be missing: when the stream is open again, every reader looks. */
+let missed = false;
 
 function open(): void {
   close();
-  if (!wanted.value) return;
-  const query = new URLSearchParams({ topics: wanted.value });
+  asked = wanted.peek() ? wanted.peek().split(",") : [];
+  if (!asked.length) return;
+  const query = new URLSearchParams({ topics: asked.join(",") });
   if (lastEvent) query.set("last_event_id", lastEvent);
   source = new EventSource(`/v1/events?${query}`);
+  heardAt = Date.now();
   source.onopen = () => {
+    heardAt = Date.now();
     pause = RETRY_MS;
     publish({ live: true });
+    if (missed) lost();
+    missed = false;
   };
   source.onerror = () => {
+    missed = true;
     publish({ live: false });
-    if (source?.readyState !== EventSource.CLOSED) return;
-    again = setTimeout(open, pause);
-    pause = Math.min(RETRY_MAX_MS, pause * 2);
+    if (source?.readyState === EventSource.CLOSED) openLater();
   };
   // A reader that fell behind has to look by itself.
-  source.addEventListener("lost", () => {
-    for (const topic of wanted.value.split(",")) publish({ news: { topic, id: LOST } });
-  });
-  for (const topic of wanted.value.split(","))
+  source.addEventListener("lost", lost);
+  for (const topic of ["alive", ...asked])
     source.addEventListener(topic, (event) => {
       const { data, lastEventId } = event as MessageEvent<string>;
+      heardAt = Date.now();
       lastEvent = lastEventId;
-      publish({ news: { topic, ...(JSON.parse(data) as object) } as News });
+      if (topic !== "alive") publish({ news: { topic, ...(JSON.parse(data) as object) } as News, at: lastEventId });
+      else publish({ at: lastEventId });
     });
+}
+
+function lost(): void {
+  for (const topic of asked) publish({ news: { topic, id: LOST } });
+}
+
+function openLater(): void {
+  clearTimeout(again);
+  again = setTimeout(open, pause);
+  pause = Math.min(RETRY_MAX_MS, pause * 2);
+}
+
+/** Begin the stream again when its connection went away without a word, as after a sleep of the machine. */
+function watch(): void {
+  if (!source || source.readyState === EventSource.CLOSED || Date.now() - heardAt < SILENCE_MS) return;
+  missed = true;
+  publish({ live: false });
+  open();
 }
 
 function close(): void {
   clearTimeout(again);
   source?.close();
   source = null;
+  asked = [];
 }
 
 function publish(message: Message): void {
@@ -125,6 +167,7 @@ function publish(message: Message): void {
 /** Whether the bar about missing news is shown. */
 export const isStale = signal(false);
 setInterval(() => {
+  watch();
   isStale.value = brokenSince.value !== null && Date.now() - brokenSince.value > STALE_MS;
 }, RETRY_MS);
 
@@ -132,11 +175,15 @@ setInterval(() => {
 export function beginLive(): void {
   let release: (() => void) | undefined;
   effect(() => {
-    if (me.value && topics.value.size) channel?.postMessage({ topics: [...topics.value] });
+    if (me.value && topics.value.size) tellTopics();
   });
   const lead = () => {
+    // Another tab had the stream until now: between its end and this beginning news may be missing.
+    missed = isLive.peek();
+    ofOthers.value = new Set();
+    channel?.postMessage({ asks: true });
     const stop = effect(() => {
-      if (wanted.value) open();
+      if (wanted.value.split(",").some((topic) => topic && !asked.includes(topic))) open();
     });
     return () => {
       stop();

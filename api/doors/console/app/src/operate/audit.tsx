@@ -1,7 +1,9 @@
 /** The audit log: who did what to what, allowed or refused, with what was before and after. */
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { get } from "../lib/api";
 import { exactMoment } from "../lib/format";
+import { follow } from "../lib/live";
 import { useLoad } from "../lib/load";
 import { go, path, place, setQuery } from "../lib/router";
 import { t as common } from "../texts";
@@ -54,9 +56,14 @@ export function Audit(_: { segments: string[] }) {
     older.value = { of: key, lines: [...(more?.lines ?? []), ...page.lines], next: page.next };
   };
   const filtered = Object.values(given).some(Boolean);
+  // Lines are read, so they do not move by themselves: the page says that there are newer ones.
+  const isBehind = useSignal(false);
+  useEffect(() => follow("audit", () => (isBehind.value = true)), []);
+  useEffect(() => { if (load.pending) isBehind.value = false; }, [load.pending]);
   return (
     <section class="whole">
       <Head title={t("audit")}>
+        <span role="status">{isBehind.value && <State kind="warn">{t("audit.behind")}</State>}</span>
         <Button icon="refresh" onClick={() => { older.value = { of: "", lines: [], next: null }; load.reload(); }}>{common("refresh")}</Button>
         <Button icon="download" disabled={!rows.length} onClick={() => save(rows)}>{t("audit.export", { n: rows.length })}</Button>
       </Head>

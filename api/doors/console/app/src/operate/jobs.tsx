@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { get, problemOf } from "../lib/api";
 import { duration, number, rate, size, UNKNOWN } from "../lib/format";
 import type { Job } from "../lib/jobs";
+import type { News } from "../lib/live";
 import { useLoad } from "../lib/load";
 import { BASE, go, path, place, setQuery } from "../lib/router";
 import { JobState, sentenceOf, verbOf } from "../people/jobs";
@@ -48,6 +49,21 @@ interface JobPage {
   next: string | null;
 }
 
+/** The job of news that can be shown as it is; the reason why one waits is only in its own answer. */
+function newsOf(news: News): FullJob | undefined {
+  const job = news.document as unknown as FullJob | undefined;
+  return job && job.state !== "queued" ? job : undefined;
+}
+
+/** A list with news in it; undefined: a job came, or one left the list. */
+function patched(page: JobPage, news: News, filters: Record<string, string | null>): JobPage | undefined {
+  const known = page.jobs.find((one) => one.id === news.id);
+  const job = newsOf(news);
+  if (known && known.version >= (news.version ?? Infinity)) return page;
+  if (!known || !job || (filters.state && filters.state !== job.state)) return undefined;
+  return { ...page, jobs: page.jobs.map((one) => (one === known ? job : one)) };
+}
+
 export function OperatorJobs({ segments }: { segments: string[] }) {
   return segments[0] ? <OneJob id={segments[0]} /> : <JobList />;
 }
@@ -73,7 +89,7 @@ function JobList() {
   const { query } = place.value;
   const filters = { state: query.state ?? null, verb: query.verb ?? null, volume: query.volume ?? null, requester: query.requester ?? null };
   const asked = Object.entries(filters).filter(([, value]) => value).map(([name, value]) => `${name}=${encodeURIComponent(value!)}`).join("&");
-  const load = usePolled<JobPage>(`/v1/jobs?limit=200${asked && `&${asked}`}`, LIST_MS, "jobs");
+  const load = usePolled<JobPage>(`/v1/jobs?limit=200${asked && `&${asked}`}`, LIST_MS, "jobs", (page, news) => patched(page, news, filters));
   const older = useSignal<{ of: string; jobs: FullJob[]; next: string | null }>({ of: asked, jobs: [], next: null });
   const more = older.value.of === asked ? older.value : { of: asked, jobs: [], next: null };
   const next = more.jobs.length ? more.next : load.data?.next ?? null;
@@ -166,7 +182,7 @@ interface LogEvent {
 }
 
 function OneJob({ id }: { id: string }) {
-  const load = usePolled<FullJob>(`/v1/jobs/${id}`, JOB_MS, "jobs");
+  const load = usePolled<FullJob>(`/v1/jobs/${id}`, JOB_MS, "jobs", (job, news) => news.id !== id || job.version >= (news.version ?? 0) ? job : newsOf(news));
   const job = load.data;
   const log = useLoad(job ? `${id} ${job.version}` : null, (signal) => get<{ events: LogEvent[] }>(`/v1/jobs/${id}/log`, { signal }));
   const why = whyNot(load.away);

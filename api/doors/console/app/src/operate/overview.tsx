@@ -15,7 +15,7 @@ const SERIES_MS = 15_000;
 const counted = (value: Known) => number(value === null ? null : Math.round(value));
 
 export function Overview(_: { segments: string[] }) {
-  const load = usePolled<Document>("/v1/overview", OVERVIEW_MS, "volumes");
+  const load = usePolled<Document>("/v1/overview", OVERVIEW_MS, "volumes,nodes,jobs");
   const series = usePolled<Series>("/v1/series", SERIES_MS);
   return (
     <section class={`dashboard ${load.away ? "away" : ""}`}>

@@ -5,9 +5,9 @@ import { useEffect, useRef } from "preact/hooks";
 import { get } from "../lib/api";
 import { duration } from "../lib/format";
 import { useLoad, type Load } from "../lib/load";
-import { follow } from "../lib/live";
+import { follow, isLive, type News } from "../lib/live";
 import { hasScope } from "../lib/session";
-import { Field } from "../ui/controls";
+import { Field, State } from "../ui/controls";
 import { FormDialog, openDialog } from "../ui/dialog";
 import { toast } from "../ui/toast";
 import { t } from "./text";
@@ -15,6 +15,8 @@ import { t } from "./text";
 const SECOND_MS = 1000;
 /** A figure that is older says so (seconds). */
 const OLD_SECONDS = 30;
+/** How often a page looks while news come by the stream: for figures that change all the time, as speeds (milliseconds). */
+const LIVE_MS = 15_000;
 /** Shortest pause between two questions, also while much news comes (milliseconds). */
 const PAUSE_MS = 1000;
 
@@ -34,13 +36,22 @@ export interface Polled<T> extends Load<T> {
   at: number | null;
   /** There are figures, and the service gives no newer ones: acts are off. */
   away: boolean;
+  /** Changes come at once, by the stream of news. */
+  live: boolean;
 }
 
 /** How old figures are. */
-export type Aged = Pick<Polled<unknown>, "at" | "away">;
+export type Aged = Pick<Polled<unknown>, "at" | "away" | "live">;
 
-/** Load a part of a page, and again every so many milliseconds while the page is seen, and at news. */
-export function usePolled<T>(path: string | null, ms: number, topic?: string): Polled<T> {
+/** Put news into what is shown; undefined: look again. */
+type Patch<T> = (data: T, news: News) => T | undefined;
+
+/**
+ * Load a part of a page, and again at news of its topics (names with commas between).
+ *
+ * Without a stream of news it looks every `ms` milliseconds. A page that is not seen does not look.
+ */
+export function usePolled<T>(path: string | null, ms: number, topics = "", patch?: Patch<T>): Polled<T> {
   const load = useLoad<T>(path, (ending) => get<T>(path!, { signal: ending }));
   const at = useRef<number | null>(null);
   const seen = useRef<T | undefined>(undefined);
@@ -48,25 +59,46 @@ export function usePolled<T>(path: string | null, ms: number, topic?: string): P
     seen.current = load.data;
     at.current = load.data === undefined ? null : Date.now();
   }
-  const latest = useRef(load);
-  latest.current = load;
+  const latest = useRef({ load, patch });
+  latest.current = { load, patch };
+  const live = topics !== "" && isLive.value;
+  /** News came while a question was on its way; its answer may be older than they are. */
+  const again = useRef(false);
   useEffect(() => {
     if (path === null) return;
-    const look = () => { if (!document.hidden && !latest.current.pending) latest.current.reload(); };
-    const timer = setInterval(look, ms);
-    document.addEventListener("visibilitychange", look);
+    const look = () => {
+      if (document.hidden) return;
+      if (latest.current.load.pending) again.current = true;
+      else latest.current.load.reload();
+    };
     let soon: ReturnType<typeof setTimeout> | undefined;
-    const end = topic && follow(topic, () => {
+    const lookSoon = () => {
       soon ??= setTimeout(() => { soon = undefined; look(); }, PAUSE_MS);
-    });
+    };
+    const hear = (news: News) => {
+      const { load: now, patch: put } = latest.current;
+      if (!put || !news.id || now.data === undefined || now.pending) return lookSoon();
+      const data = put(now.data, news);
+      if (data === undefined) lookSoon();
+      else if (data !== now.data) now.change(() => data);
+    };
+    const ends = topics.split(",").filter(Boolean).map((topic) => follow(topic, hear));
+    const timer = setInterval(look, live ? LIVE_MS : ms);
+    document.addEventListener("visibilitychange", look);
     return () => {
       clearInterval(timer);
       clearTimeout(soon);
       document.removeEventListener("visibilitychange", look);
-      if (end) end();
+      ends.forEach((end) => end());
     };
-  }, [path, ms, topic]);
-  return { ...load, at: at.current, away: load.data !== undefined && load.error !== undefined };
+  }, [path, ms, topics, live]);
+  useEffect(() => {
+    if (load.pending || !again.current) return;
+    again.current = false;
+    const soon = setTimeout(() => latest.current.load.reload(), PAUSE_MS);
+    return () => clearTimeout(soon);
+  }, [load.pending]);
+  return { ...load, at: at.current, away: load.data !== undefined && load.error !== undefined, live };
 }
 
 /** How old the figures of a page are. */
@@ -75,7 +107,12 @@ export function Age({ of }: { of: Aged }) {
   if (of.at === null) return null;
   const seconds = Math.max(0, Math.round((now.value - of.at) / SECOND_MS));
   const old = of.away || seconds > OLD_SECONDS;
-  return <span class={old ? "age old" : "age"} role={old ? "status" : undefined}>{t(old ? "age.old" : "age", { time: duration(seconds) })}</span>;
+  return (
+    <span class={old ? "age old" : "age"} role={old ? "status" : undefined}>
+      {of.live && !old && <State kind="ok">{t("age.live")}</State>}
+      {of.live && !old ? " · " : ""}{t(old ? "age.old" : "age", { time: duration(seconds) })}
+    </span>
+  );
 }
 
 /** The head of a page: its name, what belongs beside it, and the age of what it shows. */

@@ -52,7 +52,7 @@ const fillOf = (one: { used_bytes: number | null; limit_bytes: number | null }, 
 );
 
 export function Quota(_: { segments: string[] }) {
-  const load = usePolled<Alerts>("/v1/quota-alerts", ALERTS_MS);
+  const load = usePolled<Alerts>("/v1/quota-alerts", ALERTS_MS, "quota");
   return (
     <section class={`dashboard ${load.away ? "away" : ""}`}>
       <Head title={t("quota")} of={load} />

@@ -46,13 +46,17 @@ const COLUMNS = (): Array<Column<UploadRow>> => [
 ];
 
 export function Uploads(_: { segments: string[] }) {
-  const load = usePolled<Page>("/v1/uploads?limit=500", UPLOADS_MS);
+  const load = usePolled<Page>("/v1/uploads?limit=500", UPLOADS_MS, "uploads");
   const older = useSignal<Page | null>(null);
   const why = whyNot(load.away);
   const next = older.value ? older.value.next : load.data?.next ?? null;
   useEffect(() => () => rates.clear(), []);
   const known = new Set((load.data?.uploads ?? []).map((one) => one.id));
   const rows = [...(load.data?.uploads ?? []), ...(older.value?.uploads ?? []).filter((one) => !known.has(one.id))];
+  useEffect(() => {
+    const shown = new Set(rows.map((one) => one.id));
+    for (const id of rates.keys()) if (!shown.has(id)) rates.delete(id);
+  }, [load.data]);
   const more = async () => {
     const page = await get<Page>("/v1/uploads", { query: { limit: 500, cursor: next } });
     older.value = { uploads: [...(older.value?.uploads ?? []), ...page.uploads], next: page.next };

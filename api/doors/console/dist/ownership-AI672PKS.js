@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-BJAW2M32.js";import"./chunk-JGSYLRNH.js";import"./chunk-EPYJNIII.js";import"./chunk-ON5YTVHD.js";import"./chunk-YJKQBZX3.js";import"./chunk-A2GGYRJ7.js";import"./chunk-DEXSHCBB.js";import"./chunk-QME5KKVZ.js";import"./chunk-JHQQOCEU.js";import"./chunk-7DACSWRU.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
