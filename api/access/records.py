@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from uuid import UUID
 
@@ -51,7 +52,7 @@ class RevisionChanged(Conflict):
     status = 412
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FoundVFolder:
     """A vfolder with what is known of it."""
 
@@ -74,15 +75,20 @@ class FoundVFolder:
         """Return its record."""
         return self.known.record
 
-    @property
+    @cached_property
     def resource(self) -> VFolderResource:
         """Return what a decision is about."""
         return VFolderResource(record=self.record, trashed=bool(self.trash))
 
-    @property
+    @cached_property
     def reference(self) -> str:
         """Return what names it in a path, whatever other volumes have."""
         return f"{self.volume}:{self.vfolder.id}"
+
+    @cached_property
+    def logged(self) -> str:
+        """Return what names it in the lines of the log, beside its volume."""
+        return str(self.vfolder)
 
 
 class VFolders:
