@@ -1,7 +1,7 @@
 """A small file by API key, by a person's ticket and by the manager's ticket, in turns at one door.
 
 A real client door with `[vfolder.access]`, a real Valkey, one connection per round that stays open.
-Goal: by key at least 0.9 of the speed by ticket, with every opening in the audit log.
+Goal: by key at least 0.9 of the speed by a person's ticket, with every opening in the audit log.
 """
 
 import socket
