@@ -9,7 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend, HasQuota, HasSnapshots, Mount
+from backends.base import (
+    Backend,
+    HasFastCapacity,
+    HasInodeLimits,
+    HasQuota,
+    HasSnapshots,
+    HasSoftLimits,
+    Mount,
+)
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
@@ -36,6 +44,11 @@ LISTED_SNAPSHOTS = {
     "dellemc-onefs": onefs.SNAPSHOTS,
     "gpfs": SCALE_SNAPSHOTS,
     "vast": vast.SNAPSHOTS,
+}
+#: What an interface of Storage Scale offers, where it is not all (docs/backends/gpfs.md).
+SCALE_SKILLS = {
+    "v3": (HasInodeLimits, HasQuota, HasSoftLimits),
+    "commands": (HasFastCapacity, HasInodeLimits, HasQuota, HasSnapshots, HasSoftLimits),
 }
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
@@ -99,7 +112,7 @@ def scale_native(directory: Path) -> Iterator[Site]:
         with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
             options = {**SYSTEMS["gpfs"].options(server.url), **simulator.further_options}
             site = _on_array("gpfs", shelf.top, options)
-            kind = replace(site.kind, skills=(HasQuota,), enforced="unknown")
+            kind = replace(site.kind, skills=SCALE_SKILLS["v3"], enforced="unknown")
             yield replace(site, kind=replace(kind, enforced_without_rights="unknown"))
 
 
@@ -112,7 +125,7 @@ def scale_commands(directory: Path) -> Iterator[Site]:
         site = _on_array("gpfs", shelf.top, mmfs.options(programs, shelf))
         kind = replace(
             site.kind,
-            skills=(HasQuota, HasSnapshots),
+            skills=SCALE_SKILLS["commands"],
             deadly_calls=("wait4",),  # a process that runs a command dies while it waits for it
             many_scopes=4,
             reads_need_rights=True,
