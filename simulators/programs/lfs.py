@@ -7,14 +7,18 @@ unknown option gets the usage text. Everything lies beside the link by which it 
     state.json    mount (the directory that is Lustre), projects (false: quota is not accounted),
                   delimiter (versions from 2026), real (limits are those of an XFS or ext4 below),
                   away (targets), unanswered (targets that keep their counts to themselves),
-                  fault (hang, garbage, denied, default), lag (counts of a new id are not seen)
+                  fault (hang, garbage, denied, default), lag (counts of a new id are not seen),
+                  seed and rate (so many of the calls fail in one of the ways of BY_CHANCE)
     limits.json   id: limits in KiB and inodes
     calls.jsonl   every call
 """
 
 import fcntl
+import io
 import json
 import os
+import random
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +37,10 @@ INCOMPLETE = (
     "Some errors happened when getting quota info. Some devices may be not working or "
     'deactivated. The data in "[]" is inaccurate.'
 )
+
+
+#: How a call fails by chance: nothing was done; it was done and the answer is lost or cut.
+BY_CHANCE = ("refused", "busy", "killed", "lost", "cut")
 
 
 class Stop(Exception):
@@ -264,18 +272,47 @@ def df(words: list[str]) -> int:
     return 0
 
 
+def chance(number_: int) -> str:
+    """The fault of the call of this number, or "" for none."""
+    turn = random.Random(f"{STATE['seed']} {number_}")
+    return turn.choice(BY_CHANCE) if turn.random() < STATE["rate"] else ""
+
+
+def suffering(command: str, words: list[str], fault: str) -> int:
+    """A call that fails in one of the ways of chance."""
+    if fault == "refused":
+        raise Stop(5, f"lfs {command}: Input/output error")
+    if fault == "busy":
+        raise Stop(16, f"lfs {command}: Device or resource busy")
+    if fault == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    output, sys.stdout = sys.stdout, io.StringIO()
+    status = COMMANDS[command](words)
+    text, sys.stdout = sys.stdout.getvalue(), output
+    if fault == "lost":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdout.write(text[: len(text) // 2])
+    return status
+
+
+COMMANDS = {"quota": quota, "setquota": setquota, "project": project, "df": df}
+
+
 def main() -> int:
     command, *words = sys.argv[1:] or [""]
+    call = json.dumps({"argv": sys.argv[1:], "locale": os.environ.get("LC_ALL")}) + "\n"
     with (HOME / "calls.jsonl").open("a") as calls:
-        calls.write(json.dumps({"argv": sys.argv[1:], "locale": os.environ.get("LC_ALL")}) + "\n")
-    commands = {"quota": quota, "setquota": setquota, "project": project, "df": df}
-    if command not in commands:
+        fault = chance(calls.tell()) if STATE.get("rate") and words != ["--help"] else ""
+        calls.write(call)
+    if command not in COMMANDS:
         raise Stop(1, USAGE.format("COMMAND"))
     if STATE.get("fault") == "hang" and words != ["--help"]:
         time.sleep(3600)
     if STATE.get("fault") == "denied" and command == "setquota":
         raise Stop(1, "setquota failed: Operation not permitted")
-    return commands[command](words)
+    if fault:
+        return suffering(command, words, fault)
+    return COMMANDS[command](words)
 
 
 try:
