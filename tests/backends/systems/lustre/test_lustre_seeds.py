@@ -37,7 +37,7 @@ def insist(act: Callable[[], Result], done: type[Exception] | None = None) -> Re
 
 
 def live(lustre: Lustre, one: QuotaScope) -> None:
-    """The life of a scope with a vfolder; each figure that is told is right."""
+    """The life of a scope with a vfolder; each figure that is given is right."""
     backend, vfolder = lustre.backend, VFolderId(one, uuid4())
     insist(lambda: backend.create_scope(one, 3 * MIB), errors.QuotaScopeExists)
     assert limit(lustre, one) == 3 * MIB
