@@ -9,6 +9,7 @@ requests.
 import os
 from array import array
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 from isal import isal_zlib
@@ -25,6 +26,7 @@ from backends.archives.runs import (
     Group,
     Run,
     assembled,
+    contents,
     groups,
     large,
     name_of,
@@ -92,13 +94,14 @@ class StreamedZip:
         yield records.end(at, length, count)
 
     def _entries(self) -> Iterator[Piece]:
-        yield from assembled(self._beneath, groups(self._plan), self._run, self._large)
+        load = partial(contents, self._beneath)
+        yield from assembled(groups(self._plan), load, self._run, self._large)
         if self._met.tolerant and self._met.count:
             self._report = self._met.report_entry(self._plan)
             yield from self._streamed(self._report.name, self._report, self._met.report(), DEFLATED)
 
-    def _run(self, run: Run, contents: Contents) -> bytes:
-        files = iter(contents)
+    def _run(self, run: Run, found: Contents) -> bytes:
+        files = iter(found)
         parts: list[bytes] = []
         for group in run:
             for entry in group.entries:

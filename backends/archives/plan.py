@@ -19,7 +19,7 @@ import msgspec
 import xxhash
 
 from backends.fs import paths, reason_of, translate
-from backends.fs.directory import details
+from backends.fs.directory import files_and_details
 from backends.fs.native import Detail
 from core.errors import Conflict, EntryNotFound, EntryRefused, StorageError
 from core.names import VFolderPath
@@ -295,29 +295,31 @@ class _Listing:
     ) -> Iterator[Batch]:
         batch = Batch(directory, prefix, [])
         try:
-            for entry in self._listed(descriptor, batch, os.fsencode(without)):
-                batch.entries.append(entry)
-                if len(batch.entries) == BATCH_ENTRIES:
+            for entries in self._listed(descriptor, batch, os.fsencode(without)):
+                batch.entries += entries
+                while len(batch.entries) >= BATCH_ENTRIES:
+                    later = batch.entries[BATCH_ENTRIES:]
+                    del batch.entries[BATCH_ENTRIES:]
                     yield batch
-                    batch.entries = []
+                    batch.entries = later
         except OSError as error:
             raise translate(error, os.fsdecode(directory)) from error
         if batch.entries:
             yield batch
 
-    def _listed(self, descriptor: int, batch: Batch, without: bytes) -> Iterator[ArchiveEntry]:
-        """Yield the planned entries of a directory; what vanished or is left out is none."""
-        fits = self.name_bytes_max - len(batch.prefix)
-        for found, failed in details(descriptor):
+    def _listed(
+        self, descriptor: int, batch: Batch, without: bytes
+    ) -> Iterator[list[ArchiveEntry]]:
+        """Yield planned entries of a directory; what vanished or is left out is none."""
+        fits = 0 if without else self.name_bytes_max - len(batch.prefix)
+        for found, failed in files_and_details(descriptor, ArchiveEntry, fits):
+            entries: list[ArchiveEntry] = []
             for one in found:
-                name, mode, size, mtime_ns, inode, names, _ = one
-                if name == without:
-                    continue
-                is_plain = mode & _KIND == stat.S_IFREG and len(name) < fits
-                if is_plain and names == 1 and _FIRST_NS <= mtime_ns <= _LAST_NS:  # nearly all
-                    yield ArchiveEntry(name, mode, size, mtime_ns, inode, b"", True)  # noqa: FBT003 - `is_file`
-                elif (entry := self._other(descriptor, batch, one)) is not None:
-                    yield entry
+                if isinstance(one, ArchiveEntry):  # nearly all
+                    entries.append(one)
+                elif one[0] != without and (other := self._other(descriptor, batch, one)):
+                    entries.append(other)
+            yield entries
             for name, number in failed:
                 self._left_out(_join(batch.directory, name), OSError(number, os.strerror(number)))
 

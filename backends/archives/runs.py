@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from backends.archives.deviations import CHANGED, Deviations
 from backends.archives.pieces import PIECE_BYTES, Extent, Piece
@@ -52,7 +53,10 @@ class Group:
 Run = list[Group]
 #: The contents of the files of a run; None is a file that is left out.
 Contents = list[bytes | None]
-_Loaded = Generator[tuple[Run, Contents | None], None, None]
+#: What is made of a run beside the thread that sends.
+Loaded = TypeVar("Loaded")
+#: A run, and the call that loads it; None for a large file.
+_Coming = tuple[Run, Future[Loaded] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,51 +95,49 @@ def groups(plan: Plan) -> Iterator[Group]:
 
 
 def assembled(
-    beneath: Beneath,
     planned: Iterable[Group],
-    pack: Callable[[Run, Contents], bytes],
+    load: Callable[[Run], Loaded],
+    pack: Callable[[Run, Loaded], bytes],
     send_large: Callable[[Group], Iterator[Piece]],
 ) -> Iterator[Piece]:
-    """Yield the pieces of an archive: `pack` makes those of a run, `send_large` of a large file.
+    """Yield the pieces of an archive: those of runs, and what `send_large` makes of large files.
+
+    `load` reads a run, ahead and in another thread. `pack` makes its piece of that, in order.
 
     Raises:
         StorageError, OSError: a file is gone, or cannot be sent as planned any more.
     """
-    with closing(_loaded(beneath, planned)) as coming:
-        for run, contents in coming:
-            if contents is None:
+    with closing(_ahead(planned, load)) as coming:
+        for run, loading in coming:
+            if loading is None:
                 yield from send_large(run[0])
                 continue
-            packed = pack(run, contents)
-            del run, contents  # the client may take long to read the piece
+            packed = pack(run, loading.result())
+            del run, loading  # the client may take long to read the piece
             yield packed
             del packed
 
 
-def _loaded(beneath: Beneath, planned: Iterable[Group]) -> _Loaded:
-    """Yield runs in order with the contents of their files; None for a large file."""
-    coming: deque[tuple[Run, Future[Contents] | None]] = deque()
+def _ahead(
+    planned: Iterable[Group], load: Callable[[Run], Loaded]
+) -> Generator[_Coming[Loaded], None, None]:
+    """Yield runs in order; those after them are loaded meanwhile."""
+    coming: deque[_Coming[Loaded]] = deque()
     try:
         for number, run in enumerate(_runs(planned)):
-            coming.append(
-                (run, None if run[0].is_large else _readers().submit(_load, beneath, run))
-            )
+            coming.append((run, None if run[0].is_large else _readers().submit(load, run)))
             while len(coming) > min(RUNS_AHEAD, 1 + number // RUNS_TRUSTED):
-                yield _arrived(*coming.popleft())
+                yield coming.popleft()
         while coming:
-            yield _arrived(*coming.popleft())
+            yield coming.popleft()
     finally:
-        wait([load for _, load in coming if load and not load.cancel()])  # they read below `top`
+        wait([one for _, one in coming if one and not one.cancel()])  # they read below `top`
 
 
 @cache
 def _readers() -> ThreadPoolExecutor:
     """Return the threads of this process that read ahead; a stalled client occupies none."""
     return ThreadPoolExecutor(READERS, thread_name_prefix="archive")
-
-
-def _arrived(run: Run, load: "Future[Contents] | None") -> tuple[Run, Contents | None]:
-    return run, load.result() if load else None
 
 
 def _runs(planned: Iterable[Group]) -> Iterator[Run]:
@@ -154,14 +156,18 @@ def _runs(planned: Iterable[Group]) -> Iterator[Run]:
         yield run
 
 
-def _load(beneath: Beneath, run: Run) -> Contents:
-    """Return the contents of the files of a run; runs beside the thread that packs."""
-    contents: Contents = []
+def contents(beneath: Beneath, run: Run) -> Contents:
+    """Return the contents of the files of a run.
+
+    Raises:
+        StorageError, OSError: a file is gone, or cannot be sent as planned any more.
+    """
+    found: Contents = []
     for group in run:
         files = [entry for entry in group.entries if entry.is_file]
         if files:
-            contents += _load_files(beneath, group.batch, files)
-    return contents
+            found += _load_files(beneath, group.batch, files)
+    return found
 
 
 def _load_files(beneath: Beneath, batch: Batch, files: list[ArchiveEntry]) -> Contents:

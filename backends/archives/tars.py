@@ -10,7 +10,7 @@ too, because such a file would then run with the rights of another user.
 """
 
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import chain
 from struct import Struct
 
@@ -25,6 +25,7 @@ from backends.archives.runs import (
     Group,
     Run,
     assembled,
+    contents,
     groups,
     large,
     name_of,
@@ -88,7 +89,7 @@ class Tar:
         return cut(parts, skip, self._planned_bytes() - start) if start else parts
 
     def _parts(self, planned: Iterator[Group]) -> Iterator[Piece]:
-        yield from assembled(self._beneath, planned, _packed, self._large)
+        yield from assembled(planned, partial(contents, self._beneath), _packed, self._large)
         if self._met.tolerant and self._met.count:
             entry = self._met.report_entry(self._plan)
             yield _header(entry.name, entry)
@@ -110,8 +111,8 @@ def _resized(entry: ArchiveEntry, size: int) -> ArchiveEntry:
     return entry if entry.size == size else msgspec.structs.replace(entry, size=size)
 
 
-def _packed(run: Run, contents: Contents) -> bytes:
-    files = iter(contents)
+def _packed(run: Run, found: Contents) -> bytes:
+    files = iter(found)
     parts: list[bytes] = []
     for group in run:
         for entry in group.entries:

@@ -7,30 +7,33 @@ as Info-ZIP does.
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from isal.isal_zlib import crc32
 
 from backends.archives import zip_records as records
 from backends.archives.deviations import Deviations
 from backends.archives.pieces import Piece, cut, gathered
-from backends.archives.plan import ArchiveEntry, EntryChanged, Plan
+from backends.archives.plan import ArchiveEntry, Batch, EntryChanged, Plan
 from backends.archives.runs import (
     SMALL_BYTES,
     Beneath,
-    Contents,
     Group,
     Run,
     assembled,
+    contents,
     groups,
     is_large,
     large,
     name_of,
 )
 from backends.archives.zip_records import DEFLATED, FOLLOWS, IN_BLOCKS, STORED, Sent
+from backends.fs import native
 
 #: The form of large files: their length in the archive is known before.
 LARGE = DEFLATED | FOLLOWS | IN_BLOCKS
+#: The bytes of some entries, and the checksums of their contents in 32 bits each.
+Packed = tuple[bytes, bytes]
 #: Content in blocks is read in pieces of so many bytes: some full blocks.
 IN_BLOCKS_BYTES = 4 * records.BLOCK_BYTES
 
@@ -38,9 +41,17 @@ IN_BLOCKS_BYTES = 4 * records.BLOCK_BYTES
 class StoredZip:
     """A zip of a plan, of exactly `size` bytes."""
 
-    def __init__(self, top: int, plan: Plan, met: Deviations | None = None) -> None:
+    def __init__(
+        self,
+        top: int,
+        plan: Plan,
+        met: Deviations | None = None,
+        *,
+        in_c: bool = native.AVAILABLE,
+    ) -> None:
         self._beneath = Beneath(top, met or Deviations())
         self._plan = plan
+        self._in_c = in_c
         self._crcs = array("I")
         self._directory_at, directory_size = self._measure()
         self._end = records.end(self._directory_at, directory_size, plan.entries)
@@ -71,22 +82,33 @@ class StoredZip:
         return cut(gathered(self._parts()), start, self.size - start)
 
     def _parts(self) -> Iterator[Piece]:
-        yield from assembled(self._beneath, groups(self._plan), self._run, self._large)
+        yield from assembled(groups(self._plan), self._packed, self._kept, self._large)
         yield from self._central()
         yield self._end
 
-    def _run(self, run: Run, contents: Contents) -> bytes:
-        files = iter(contents)
-        parts: list[bytes] = []
+    def _kept(self, _run: Run, packed: Packed) -> bytes:
+        data, crcs = packed
+        self._crcs.frombytes(crcs)
+        return data
+
+    def _packed(self, run: Run) -> Packed:
+        """Return the bytes of a run; this runs beside the thread that sends.
+
+        C makes nothing of a run where one entry is not as planned, or is rare.
+        """
+        if self._in_c:
+            parts = [(group.batch.directory, group.batch.prefix, group.entries) for group in run]
+            if (packed := native.zip_files(self._beneath.top, parts, crc32)) is not None:
+                return packed
+        files = iter(contents(self._beneath, run))
+        made: list[bytes] = []
+        crcs = array("I")
         for group in run:
-            prefix = group.batch.prefix
             for entry in group.entries:
                 data = (next(files) or b"") if entry.is_file else entry.target
-                crc = crc32(data)
-                self._crcs.append(crc)
-                name = prefix + entry.name + b"/" if entry.is_directory else prefix + entry.name
-                parts += (records.local_stored(name, entry, crc), data)
-        return b"".join(parts)
+                crcs.append(crc32(data))
+                made += (records.local_stored(name_of(group.batch, entry), entry, crcs[-1]), data)
+        return b"".join(made), crcs.tobytes()
 
     def _large(self, group: Group) -> Iterator[bytes]:
         [entry] = group.entries
@@ -102,21 +124,34 @@ class StoredZip:
         yield records.descriptor(planned(entry, crc))
 
     def _central(self) -> Iterator[bytes]:
+        """Yield the records of the central directory, those of a batch together."""
         offset, index = 0, 0
         for batch in self._plan.batches():
-            parts = []
-            for entry in batch.entries:
-                name, crc = name_of(batch, entry), self._crcs[index]
-                index += 1
-                if entry.size <= SMALL_BYTES and not records.is_far(offset):
-                    record = records.central_stored(name, entry, crc, offset)
-                    offset += len(record) - records.CENTRAL_MORE_BYTES + entry.size
-                else:
-                    sent = planned(entry, crc)
-                    record = records.central(name, entry, sent, offset)
-                    offset += records.local_bytes(len(name), sent[1], sent[3])
-                parts.append(record)
-            yield b"".join(parts)
+            crcs = self._crcs[index : index + len(batch.entries)]
+            index += len(crcs)
+            made = None
+            if self._in_c:
+                made = native.zip_records(
+                    batch.prefix, batch.entries, crcs.tobytes(), offset, SMALL_BYTES
+                )
+            data, offset = made or _records(batch, crcs, offset)
+            yield data
+
+
+def _records(batch: Batch, crcs: Iterable[int], offset: int) -> tuple[bytes, int]:
+    """Return the records of a batch whose first entry is at `offset`, and the offset behind it."""
+    parts = []
+    for entry, crc in zip(batch.entries, crcs, strict=True):
+        name = name_of(batch, entry)
+        if entry.size <= SMALL_BYTES and not records.is_far(offset):
+            record = records.central_stored(name, entry, crc, offset)
+            offset += len(record) - records.CENTRAL_MORE_BYTES + entry.size
+        else:
+            sent = planned(entry, crc)
+            record = records.central(name, entry, sent, offset)
+            offset += records.local_bytes(len(name), sent[1], sent[3])
+        parts.append(record)
+    return b"".join(parts), offset
 
 
 def planned(entry: ArchiveEntry, crc: int) -> Sent:

@@ -2,12 +2,18 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from itertools import islice
+from typing import TypeVar
 
 from backends.fs import native
-from backends.fs.native import Detail, Details, NameStatus
+from backends.fs.native import Detail, Details, MakeFile, NameStatus
 
+Made = TypeVar("Made")
+
+#: Nanoseconds of the epoch that are no more in 64 bits.
+_TIME_END_NS = 2**63
 #: Entries that Python looks at together, about as many as C does.
 _TOGETHER = 1_000
 
@@ -42,7 +48,7 @@ def _status(descriptor: int, name: str) -> NameStatus | None:
     return status.st_mode, status.st_size, status.st_ctime, status.st_mtime
 
 
-def details(descriptor: int, *, in_c: bool = native.AVAILABLE) -> Iterator[Details]:
+def details(descriptor: int, *, in_c: bool = native.AVAILABLE) -> Iterator[Details[Detail]]:
     """Yield what lstat(2) gives for all entries of a directory that was not read yet.
 
     An entry that is gone is left out. The memory is bounded however many entries there are.
@@ -59,7 +65,33 @@ def details(descriptor: int, *, in_c: bool = native.AVAILABLE) -> Iterator[Detai
             yield _details(listed)
 
 
-def _details(listed: list["os.DirEntry[str]"]) -> Details:
+def files_and_details(
+    descriptor: int, make: MakeFile[Made], longest: int, *, in_c: bool = native.AVAILABLE
+) -> Iterator[Details[Made | Detail]]:
+    """Yield what `details` does, but of plain files what `make` makes of them.
+
+    Plain is a file that has one name, of less than `longest` bytes, and a time of 64 bits.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    if in_c:
+        while (some := native.details(descriptor, make, longest)) is not None:
+            yield some
+        return
+    for found, failed in details(descriptor, in_c=False):
+        yield [_made(one, make, longest) for one in found], failed
+
+
+def _made(one: Detail, make: MakeFile[Made], longest: int) -> Made | Detail:
+    name, mode, size, mtime_ns, inode, names, _ = one
+    is_plain = stat.S_ISREG(mode) and names == 1 and len(name) < longest
+    if is_plain and -_TIME_END_NS <= mtime_ns < _TIME_END_NS:
+        return make(name, mode, size, mtime_ns, inode, b"", True)  # noqa: FBT003 - it is a file
+    return one
+
+
+def _details(listed: list["os.DirEntry[str]"]) -> Details[Detail]:
     found: list[Detail] = []
     failed: list[tuple[bytes, int]] = []
     for one in listed:

@@ -1,14 +1,28 @@
 """The part in C where it was built, and whether it was.
 
 Without it these modules do the same in Python, slower: `backends.fs.linux` (openat2),
-`backends.fs.directory` (names, stats, details), `backends.archives.reading` (read) and
-`backends.tree.plain` (scan, copy, unlink).
+`backends.fs.directory` (names, stats, details), `backends.archives.reading` (read),
+`backends.archives.zips` (zip_files, zip_records) and `backends.tree.plain` (scan, copy, unlink).
 """
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from core.telemetry import logger
 
 try:
-    from backends.fs._native import copy, details, names, openat2, read, scan, stats, unlink
+    from backends.fs._native import (
+        copy,
+        details,
+        names,
+        openat2,
+        read,
+        scan,
+        stats,
+        unlink,
+        zip_files,
+        zip_records,
+    )
 except ImportError:
     AVAILABLE = False
 else:
@@ -20,7 +34,9 @@ __all__ = [
     "Copied",
     "Detail",
     "Details",
+    "MakeFile",
     "NameStatus",
+    "PlannedEntry",
     "ReadFile",
     "Scanned",
     "Unlinked",
@@ -33,6 +49,8 @@ __all__ = [
     "scan",
     "stats",
     "unlink",
+    "zip_files",
+    "zip_records",
 ]
 
 #: What a missing part costs, and what to do; for the log and for /health.
@@ -48,7 +66,11 @@ NameStatus = tuple[int, int, float, float]
 #: of names, device.
 Detail = tuple[bytes, int, int, int, int, int, int]
 #: Some entries of a directory, and the names that could not be looked at with their errno.
-Details = tuple[list[Detail], list[tuple[bytes, int]]]
+Found = TypeVar("Found")
+Details = tuple[list[Found], list[tuple[bytes, int]]]
+#: Makes something of a file of one name: name, mode, size in bytes, time of modification in
+#: nanoseconds of the epoch, inode number; then no target, and that it is a file.
+MakeFile = Callable[[bytes, int, int, int, int, bytes, bool], Found]
 #: Content, size in bytes, time of modification in nanoseconds of the epoch, inode number. A file
 #: that became too short has the bytes that were read, and their number as its size.
 ReadFile = tuple[bytes, int, int, int]
@@ -73,6 +95,20 @@ Scanned = tuple[
 Copied = tuple[int, int, list[tuple[str, int]]]
 #: Entries unlinked, directories dropped, directories left (name, inode), names that resist.
 Unlinked = tuple[int, int, list[tuple[str, int]], list[str]]
+
+
+class PlannedEntry(Protocol):
+    """What C reads of an entry of an archive's plan (`backends.archives.plan.ArchiveEntry`)."""
+
+    name: bytes
+    mode: int
+    size: int
+    mtime_ns: int
+    inode: int
+    target: bytes
+    is_file: bool
+    is_directory: bool
+
 
 _log = logger(__name__)
 

@@ -6,6 +6,8 @@
  */
 #include "native.h"
 
+#include <string.h>
+
 /* First size of the buffer of names, in bytes; it doubles as it fills. */
 #define NAMES_BYTES (64 * 1024)
 /* Free bytes of the buffer for each read; far more than one name takes. */
@@ -167,14 +169,56 @@ static PyObject *details_of(const struct listed *one)
                          (unsigned long long)status->st_dev);
 }
 
-static PyObject *all_details(const struct listing *listing, long count)
+/* What `make` makes of plain files, or details of all entries. */
+struct maker {
+    PyObject *make, *no_target;
+    Py_ssize_t longest;
+};
+
+/* Whether `make` takes it: a file of one name, with a short name and a time of 64 bits. */
+static int is_plain(const struct listed *one, const struct maker *maker)
+{
+    const struct stat *status = &one->status;
+    long long time;
+    return maker->make != Py_None && S_ISREG(status->st_mode) && status->st_nlink == 1 &&
+           (Py_ssize_t)strlen(one->entry->name) < maker->longest &&
+           !__builtin_mul_overflow((long long)status->st_mtim.tv_sec, 1000000000LL, &time) &&
+           !__builtin_add_overflow(time, (long long)status->st_mtim.tv_nsec, &time);
+}
+
+static PyObject *made(const struct listed *one, const struct maker *maker)
+{
+    const struct stat *status = &one->status;
+    PyObject *parts[] = {PyBytes_FromString(one->entry->name),
+                         PyLong_FromUnsignedLong(status->st_mode),
+                         PyLong_FromLongLong(status->st_size),
+                         nanoseconds(status->st_mtim),
+                         PyLong_FromUnsignedLongLong(status->st_ino),
+                         Py_NewRef(maker->no_target),
+                         Py_NewRef(Py_True)};
+    const size_t count = sizeof parts / sizeof *parts;
+    int good = 1;
+    for (size_t at = 0; at < count; at++)
+        good = good && parts[at] != NULL;
+    PyObject *result = good ? PyObject_Vectorcall(maker->make, parts, count, NULL) : NULL;
+    for (size_t at = 0; at < count; at++)
+        Py_XDECREF(parts[at]);
+    return result;
+}
+
+static PyObject *found_one(const struct listed *one, const struct maker *maker)
+{
+    return is_plain(one, maker) ? made(one, maker) : details_of(one);
+}
+
+static PyObject *all_details(const struct listing *listing, long count, const struct maker *maker)
 {
     PyObject *found = PyList_New(0), *failed = PyList_New(0);
     int good = found != NULL && failed != NULL;
     for (long at = 0; good && at < count; at++) {
         const struct listed *one = &listing->listed[at];
         if (one->error == 0)
-            good = append(found, details_of(one)) == 0;
+            good = append(found, found_one(one, maker)) == 0;
         else if (one->error != ENOENT)
             good = append(failed, Py_BuildValue("(yi)", one->entry->name, one->error)) == 0;
     }
@@ -188,7 +232,8 @@ static PyObject *all_details(const struct listing *listing, long count)
 PyObject *native_details(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int fd;
-    if (!PyArg_ParseTuple(arguments, "O&", to_descriptor, &fd))
+    struct maker maker = {.make = Py_None};
+    if (!PyArg_ParseTuple(arguments, "O&|On", to_descriptor, &fd, &maker.make, &maker.longest))
         return NULL;
     struct listing *listing = PyMem_RawMalloc(sizeof *listing);
     if (listing == NULL)
@@ -199,8 +244,11 @@ PyObject *native_details(PyObject *Py_UNUSED(module), PyObject *arguments)
     int error = errno;
     long count = list_entries(fd, listing, filled, &unlocked);
     PyObject *result = NULL;
-    if (lock(&unlocked) == 0)
-        result = filled > 0 ? all_details(listing, count) : no_entries(filled, error);
+    if (lock(&unlocked) == 0 && filled <= 0)
+        result = no_entries(filled, error);
+    else if (!unlocked.raised && (maker.no_target = PyBytes_FromString("")) != NULL)
+        result = all_details(listing, count, &maker);
+    Py_XDECREF(maker.no_target);
     PyMem_RawFree(listing);
     return result;
 }

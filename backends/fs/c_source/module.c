@@ -6,7 +6,6 @@
 #include "native.h"
 
 #include <limits.h>
-#include <linux/openat2.h>
 
 /* openat2(2) answers EAGAIN while renames disturb it; so many tries are enough. */
 #define TRIES_MAX 128
@@ -165,9 +164,18 @@ PyObject *nanoseconds(struct timespec time)
     return result;
 }
 
+int open_below(int root, const char *path, struct open_how *how, struct unlocked *unlocked)
+{
+    int fd, tries = 0;
+    do {
+        CALL(unlocked, fd, (int)syscall(SYS_openat2, root, path, how, sizeof *how));
+    } while (fd < 0 && errno == EAGAIN && ++tries < TRIES_MAX);
+    return fd;
+}
+
 PyObject *native_openat2(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
-    int root, fd, tries = 0;
+    int root;
     PyObject *path;
     uint64_t flags, mode, resolve;
     if (!PyArg_ParseTuple(arguments, "O&O&O&O&O&", to_descriptor, &root, PyUnicode_FSConverter,
@@ -176,10 +184,7 @@ PyObject *native_openat2(PyObject *Py_UNUSED(module), PyObject *arguments)
     struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};
     struct unlocked unlocked;
     unlock(&unlocked);
-    do {
-        CALL(&unlocked, fd,
-             (int)syscall(SYS_openat2, root, PyBytes_AS_STRING(path), &how, sizeof how));
-    } while (fd < 0 && errno == EAGAIN && ++tries < TRIES_MAX);
+    int fd = open_below(root, PyBytes_AS_STRING(path), &how, &unlocked);
     int raised = lock(&unlocked);
     Py_DECREF(path);
     if (raised)
@@ -196,8 +201,10 @@ static PyMethodDef methods[] = {
      "stats(fd, names)\n--\n\nReturn mode, size, and times of change and modification in seconds "
      "for each name (bytes), or None when it is gone."},
     {"details", native_details, METH_VARARGS,
-     "details(fd)\n--\n\nStat the next entries of a directory: ([(name, mode, size, mtime_ns, "
-     "inode, links, device)], [(name, errno)] of those that failed), or None at its end."},
+     "details(fd, make=None, longest=0)\n--\n\nStat the next entries of a directory: ([(name, mode, "
+     "size, mtime_ns, inode, links, device)], [(name, errno)] of those that failed), or None at "
+     "its end. With `make`, a file of one name, shorter than `longest`, is make(name, mode, size, "
+     "mtime_ns, inode, b'', True)."},
     {"read", native_read, METH_VARARGS,
      "read(directory, names, sizes)\n--\n\nReturn [(content, size, mtime_ns, inode)] of files of "
      "known sizes; raise OSError for the first that cannot be read."},
@@ -215,6 +222,14 @@ static PyMethodDef methods[] = {
      "entries were tried in such, until the first byte of `stop` is set: (files, dropped, [(name, "
      "inode)] of directories left, [names] that resist or have no known type), or None at the "
      "end."},
+    {"zip_files", native_zip_files, METH_VARARGS,
+     "zip_files(top, groups, checksum)\n--\n\nRead small files and make entries of a zip of them: "
+     "(their bytes, their checksums in 32 bits each), or None where one is not as planned, or "
+     "needs another form."},
+    {"zip_records", native_zip_records, METH_VARARGS,
+     "zip_records(prefix, entries, checksums, offset, largest)\n--\n\nMake the records of entries "
+     "that zip_files made, the first of them at `offset`: (their bytes, the offset behind the "
+     "last entry), or None where one needs another form."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -59,6 +60,8 @@ int repeat(struct unlocked *unlocked);
 long read_entries(int fd, char *buffer, size_t size, struct unlocked *unlocked);
 /* fstat(2): 0 or -1. */
 int stat_open(int fd, struct stat *status, struct unlocked *unlocked);
+/* openat2(2), again while renames disturb it: a descriptor or -1. */
+int open_below(int root, const char *path, struct open_how *how, struct unlocked *unlocked);
 /* The entry at `*at` of a buffer, and `*at` behind it; NULL at the end. Leaves out `.` and `..`. */
 const struct entry *next_entry(const char *buffer, long filled, long *at);
 /* The result when no entry was read: None at the end of the directory, else OSError. */
@@ -85,5 +88,7 @@ PyObject *native_read(PyObject *module, PyObject *arguments);
 PyObject *native_scan(PyObject *module, PyObject *arguments);
 PyObject *native_copy(PyObject *module, PyObject *arguments);
 PyObject *native_unlink(PyObject *module, PyObject *arguments);
+PyObject *native_zip_files(PyObject *module, PyObject *arguments);
+PyObject *native_zip_records(PyObject *module, PyObject *arguments);
 
 #endif

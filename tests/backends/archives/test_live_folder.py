@@ -19,7 +19,7 @@ from backends.archives import FORMATS, Deviations, plan
 from backends.archives.deviations import REPORT_NAME
 from backends.archives.pieces import Extent, Piece
 from backends.fs import directory
-from backends.fs.native import Details
+from backends.fs.native import Detail, Details, MakeFile
 from core.errors import StorageError
 from core.names import VFolderPath
 
@@ -259,13 +259,14 @@ def test_what_vanishes_while_it_is_listed_is_not_planned(
 ) -> None:
     looked_at = directory._details
 
-    def vanishing(entries: list["os.DirEntry[str]"]) -> Details:
+    def vanishing(entries: list["os.DirEntry[str]"]) -> Details[Detail]:
         shutil.rmtree(top / "sub")
         (top / "small").unlink()
         return looked_at(entries)
 
     monkeypatch.setattr(directory, "_details", vanishing)
-    monkeypatch.setattr(plan, "details", partial(directory.details, in_c=False))
+    slow = partial(directory.files_and_details, in_c=False)
+    monkeypatch.setattr(plan, "files_and_details", slow)
     with archiving(top, "zip") as made:
         assert set(contents("zip", made.data())) == {"large"}
 
@@ -275,15 +276,17 @@ def test_a_link_that_a_file_replaces_while_it_is_listed_is_not_planned(
 ) -> None:
     (top / "link").symlink_to("small")
 
-    def replacing(descriptor: int) -> Iterator[Details]:
-        for found, failed in directory.details(descriptor):
-            modes = {name: mode for name, mode, *_ in found}
+    def replacing(
+        descriptor: int, make: MakeFile[plan.ArchiveEntry], longest: int
+    ) -> Iterator[Details[plan.ArchiveEntry | Detail]]:
+        for found, failed in directory.files_and_details(descriptor, make, longest):
+            modes = {one[0]: one[1] for one in found if isinstance(one, tuple)}
             if b"link" in modes:
                 assert stat.S_ISLNK(modes[b"link"]), "it is a link up to here"
                 (top / "link").unlink()
                 (top / "link").write_text("no link")
             yield found, failed
 
-    monkeypatch.setattr(plan, "details", replacing)
+    monkeypatch.setattr(plan, "files_and_details", replacing)
     with archiving(top, "zip") as made:
         assert "link" not in contents("zip", made.data())

@@ -46,7 +46,8 @@ def test_both_ways_to_list_make_the_same_plan(
     os.utime(tmp_path / "a/b/file", ns=(0, -1))
     plans = []
     for in_c in (True, False):
-        monkeypatch.setattr(plan, "details", partial(directory.details, in_c=in_c))
+        way = partial(directory.files_and_details, in_c=in_c)
+        monkeypatch.setattr(plan, "files_and_details", way)
         with planned(tmp_path) as made:
             plans.append((made.tag, list(made.batches())))
     assert plans[0] == plans[1]

@@ -92,6 +92,33 @@ def test_details_of_a_directory_of_many_buffers(tmp_path: Path, in_c: bool) -> N
     os.close(descriptor)
 
 
+@BOTH
+def test_plain_files_are_made_and_others_have_details(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above
+    """A link, a directory, two names of one file, a long name and a far time are not plain."""
+    (tmp_path / "below").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("again", "far", "file", "nnnn", "nnnnn"):
+        (tmp_path / name).write_text(name)
+    os.link(tmp_path / "again", tmp_path / "once")
+    os.utime(tmp_path / "far", ns=(0, 2**63 - 2**63 % 10**9 + 10**9))
+    descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    chunks = list(directory.files_and_details(descriptor, lambda *made: [made], 5, in_c=in_c))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    expected = detailed(descriptor, in_c=in_c)
+    os.close(descriptor)
+    found = [one for some, failed in chunks for one in some if not failed]
+    plain = [one[0] for one in found if isinstance(one, list)]
+    details = {one[0]: one[1:] for one in found if isinstance(one, tuple)}
+    assert sorted(name for name, *_ in plain) == [b"file", b"nnnn"] + [b"far"] * (
+        expected[b"far"][2] < 2**63
+    )
+    assert plain == [(one[0], *expected[one[0]][:4], b"", True) for one in plain]
+    assert details == {
+        name: rest for name, rest in expected.items() if name not in [one[0] for one in plain]
+    }
+    assert [one[0][0] if isinstance(one, list) else one[0] for one in found] == [*expected]
+
+
 @pytest.mark.part("fuse")
 @BOTH
 def test_details_name_what_cannot_be_looked_at(tmp_path: Path, in_c: bool) -> None:  # noqa: FBT001 - as above

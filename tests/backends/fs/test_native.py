@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
@@ -19,6 +21,26 @@ from tests.support.brittlefs import BrittleFS, Rule
 pytestmark = pytest.mark.part("native-code")
 
 STOP = bytearray(1)
+
+
+@dataclass
+class Planned:
+    """An entry of a plan as C reads it."""
+
+    name: bytes = b"a"
+    mode: int = 0o100644
+    size: int = 3
+    mtime_ns: int = 0
+    inode: int = 0
+    target: bytes = b""
+    is_file: bool = True
+    is_directory: bool = False
+
+
+def entry(**attributes: object) -> Planned:
+    return Planned(**attributes)  # type: ignore[arg-type] # also those that C refuses
+
+
 #: Outside of what a descriptor may be; the last two are 0 and 3 when cut to 32 bits.
 NOT_DESCRIPTORS = [-1, -100, 1 << 31, 1 << 32, (1 << 32) + 3, 1 << 70, -(1 << 70)]
 CALLS_WITH_A_DESCRIPTOR: dict[str, Callable[[int], object]] = {
@@ -27,6 +49,7 @@ CALLS_WITH_A_DESCRIPTOR: dict[str, Callable[[int], object]] = {
     "stats": lambda fd: native.stats(fd, [b"a"]),
     "details": native.details,
     "read": lambda fd: native.read(fd, [b"a"], [1]),
+    "zip_files": lambda fd: native.zip_files(fd, [(b"", b"", [entry()])], crc32),
     "scan": lambda fd: native.scan(fd, False),  # noqa: FBT003 - as C takes it
     "copy from": lambda fd: native.copy(fd, 0, 0, 0, False, False, False, STOP),  # noqa: FBT003 - as above
     "copy to": lambda fd: native.copy(0, fd, 0, 0, False, False, False, STOP),  # noqa: FBT003 - as above
@@ -143,6 +166,102 @@ def test_other_types_and_lengths_are_refused(directory: int) -> None:
         native.unlink(directory, False, 0, 0, bytearray())  # noqa: FBT003 - as above
 
 
+def met(path: Path) -> Planned:
+    """The entry that a plan has of a file now."""
+    status = path.stat()
+    return Planned(
+        os.fsencode(path.name),
+        status.st_mode,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ino,
+    )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"size": -1},
+        {"size": 1 << 32},
+        {"size": 1 << 70},
+        {"mode": -1},
+        {"mode": 1 << 32},
+        {"mtime_ns": -1},
+        {"mtime_ns": 2**31 * 10**9},
+        {"inode": -1},
+        {"inode": 1 << 64},
+        {"name": b"a\0b"},
+        {"name": b"n" * 0x10000},
+        {"name": b"missing"},
+        {"is_file": False},
+    ],
+)
+def test_entries_that_no_zip_has_in_this_form_are_left_to_python(
+    directory: int, attributes: dict[str, object]
+) -> None:
+    plain = met(Path(f"/proc/self/fd/{directory}/a"))
+    for one in (entry(), entry(**attributes)):
+        assert native.zip_files(directory, [(b"", b"", [plain, one])], crc32) is None
+    for largest, attribute in ((3, attributes), (2, {})):
+        records = [plain, entry(**attribute)]
+        made = native.zip_records(b"", records, bytes(8), 0, largest)
+        assert (made is None) == (attribute != {"name": b"missing"})
+    assert native.zip_records(b"", [plain], bytes(4), 0xFFFF_FFFF, 9) is None
+    assert native.zip_records(b"", [plain], bytes(4), 0xFFFF_FFFE, 9) is not None
+
+
+def test_entries_of_a_zip_of_other_types_are_refused(directory: int) -> None:
+    plain = met(Path(f"/proc/self/fd/{directory}/a"))
+    for groups in ([(b"", b"")], [(b"", "", [])], [[b"", b"", []]], [(b"", b"", [None])], 1):
+        with pytest.raises((TypeError, AttributeError)):
+            native.zip_files(directory, groups, crc32)  # type: ignore[arg-type] # on purpose
+    with pytest.raises(ValueError, match="embedded null"):
+        native.zip_files(directory, [(b"a\0", b"", [plain])], crc32)
+    for attributes in ({"name": "a"}, {"target": None}, {"size": "3"}):
+        with pytest.raises(TypeError):
+            native.zip_files(directory, [(b"", b"", [entry(**attributes)])], crc32)
+        with pytest.raises(TypeError):
+            native.zip_records(b"", [entry(**attributes)], bytes(4), 0, 9)
+    with pytest.raises(ValueError, match="differ in number"):
+        native.zip_records(b"", [plain], bytes(5), 0, 9)
+    for checksum, error in ((lambda _: -1, ValueError), (lambda _: 1 / 0, ZeroDivisionError)):
+        with pytest.raises(error):
+            native.zip_files(directory, [(b"", b"", [plain])], checksum)
+
+
+def test_a_checksum_may_keep_what_it_was_given(directory: int) -> None:
+    kept: list[memoryview] = []
+
+    def checksum(data: memoryview) -> int:
+        kept.append(data)
+        return crc32(data)
+
+    plain = met(Path(f"/proc/self/fd/{directory}/a"))
+    made = native.zip_files(directory, [(b".", b"", [plain])], checksum)
+    assert made is not None
+    del made
+    gc.collect()
+    assert bytes(kept[0]) == b"abc"
+
+
+def test_attributes_that_change_while_they_are_read_do_no_harm(directory: int) -> None:
+    """The attributes of an entry may be Python code."""
+    plain = met(Path(f"/proc/self/fd/{directory}/a"))
+    entries: list[Planned] = []
+
+    class Clearing(Planned):
+        def __getattribute__(self, name: str) -> object:
+            entries.clear()
+            gc.collect()
+            value = getattr(plain, name)
+            return bytes(bytearray(value)) if isinstance(value, bytes) else value
+
+    entries += [Clearing(), plain]
+    made = native.zip_files(directory, [(b"", b"p/", entries)], crc32)
+    assert made is not None
+    assert made[0].count(b"p/a") == 2
+
+
 def test_a_size_that_changes_its_list_does_no_harm(tmp_path: Path, directory: int) -> None:
     """The conversion of an argument runs Python code, which may clear the lists."""
     names = [b"a", b"a"]
@@ -186,23 +305,36 @@ def hung(volume: BrittleFS, rule: Rule, call: Callable[[], object], meanwhile: o
 
 
 @pytest.mark.part("fuse")
-@pytest.mark.parametrize("function", ["stats", "read"])
+@pytest.mark.parametrize("function", ["stats", "read", "zip_files"])
 def test_lists_may_change_while_the_call_hangs(slow: BrittleFS, function: str) -> None:
     for name in ("first", "second"):
         (slow.backing / name).write_bytes(name.encode())
     names = [bytes(bytearray(name)) for name in (b"first", b"second")]  # they die with the list
     sizes = [5, 6]
+    entries = [met(slow.path / name) for name in ("first", "second")]
+    checksums: list[int] = []
 
     def change() -> None:
         names[:] = [b"x" * 100 for _ in range(100)]
         sizes.clear()
+        for one in entries:
+            one.name = one.target = b"y" * 100
+        entries.clear()
+
+    def checksum(content: memoryview) -> int:
+        checksums.append(crc32(content))
+        return checksums[-1]
 
     with opened(slow.path) as directory:
         call = {
             "stats": lambda: [one and one[1] for one in native.stats(directory, names)],
             "read": lambda: [content for content, *_ in native.read(directory, names, sizes)],
+            "zip_files": lambda: native.zip_files(directory, [(b"", b"", entries)], checksum),
         }[function]
         result = hung(slow, Rule("getattr", "*/first", hang=True), call, change)
+    if function == "zip_files":
+        assert checksums == [crc32(b"first"), crc32(b"second")]
+        return
     assert result == {"stats": [5, 6], "read": [b"first", b"second"]}[function]
 
 
@@ -230,12 +362,21 @@ def test_the_flag_is_held_and_seen_while_the_call_hangs(slow: BrittleFS) -> None
 
 INTERRUPTED = """
 import os, sys
+from types import SimpleNamespace
+from zlib import crc32
 from backends.fs import native
 top = os.open(sys.argv[1], os.O_RDONLY)
 stop, user = bytearray(1), (os.getuid(), os.getgid())
 assert native.names(top) == ["a"]
 assert native.stats(top, [b"a"])[0][1] == 3
 assert native.read(top, [b"a"], [3])[0][0] == b"abc"
+os.lseek(top, 0, 0)
+[(_, mode, size, mtime_ns, inode, *_)], _ = native.details(top)
+planned = SimpleNamespace(
+    name=b"a", mode=mode, size=size, mtime_ns=mtime_ns, inode=inode,
+    target=b"", is_file=True, is_directory=False,
+)
+assert native.zip_files(top, [(b"", b"", [planned])], crc32)[0].endswith(b"abc")
 os.lseek(top, 0, 0)
 assert native.scan(top, False)[2] == 1
 os.lseek(top, 0, 0)
@@ -303,6 +444,7 @@ def test_threads_that_share_nothing_work_side_by_side(tmp_path: Path) -> None:
     for number in range(40):
         (tmp_path / f"{number}").write_bytes(bytes(number))
     names = [f"{number}".encode() for number in range(40)]
+    planned = [met(tmp_path / f"{number}") for number in range(40)]
 
     def work() -> None:
         for _ in range(20):
@@ -312,6 +454,10 @@ def test_threads_that_share_nothing_work_side_by_side(tmp_path: Path) -> None:
                 sizes = [size for _, size, *_ in native.read(directory, names, [99] * 40)]
                 assert sizes == list(range(40))
                 os.lseek(directory, 0, os.SEEK_SET)
+                made = native.zip_files(directory, [(b"", b"", planned)], crc32)
+                assert made is not None
+                assert len(made[1]) == 4 * 40
+                assert native.zip_records(b"", planned, made[1], 0, 99) is not None
                 scanned = native.scan(directory, True, 1)  # noqa: FBT003 - as above
                 assert scanned is not None
                 assert scanned[0] == sum(range(40))
