@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from msgspec import structs
 
 from api.access.holders import Holders, check_not_ended
-from api.access.looks import LooksBefore
 from api.access.openings import Openings
 from api.access.parts import AccessParts
 from api.access.records import AmbiguousReference, FoundVFolder, VFolders, scopes_of
@@ -97,7 +96,6 @@ class AccessService:
         self.holders = Holders(parts)
         #: By the identities of what they rest on, which live as long as they.
         self._decisions: dict[tuple[int, int, int, str], _KeptDecision] = {}
-        self._looks = LooksBefore(parts.cache)
         self._openings = Openings(parts.audit.note)
 
     # -- Who asks ----------------------------------------------------------------------------------
@@ -261,10 +259,7 @@ class AccessService:
             AmbiguousReference: the id is on several volumes.
             Unavailable, DeadlineExceeded: a volume is away that may have it.
         """
-        is_look = not fresh and self._table.decider == "local" and rule.name.endswith(_LOOKS)
-        if is_look and (known := self._looks.get(caller, rule.name, text)) is not None:
-            return known
-        changes, away = self.parts.cache.changes, list[StorageError]()
+        away = list[StorageError]()
         if fresh:
             look = self._look(caller)
             live = look(text, fresh=True)
@@ -282,8 +277,6 @@ class AccessService:
                 "The id is on several volumes; write one of `choices` in its place.",
                 choices=sorted(found.reference for found, _ in seen),
             )
-        if is_look and not away:
-            self._looks.add(caller, rule.name, text, seen[0], changes)
         return seen[0]
 
     def _look(self, caller: Caller) -> Callable[..., list[KnownVFolder]]:

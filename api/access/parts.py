@@ -5,7 +5,7 @@ from uuid import UUID
 
 from api.http import RequestContext
 from backends.volumes.access import AccessRecords
-from core.access import AccessCache, Caller, Deciders, Subject
+from core.access import Caller, Deciders, Subject
 
 
 class CallerProof(Protocol):
@@ -49,10 +49,6 @@ class Users(Protocol):
 
 class AccessParts(Protocol):
     """What a door has for people: `api.routes.people_parts.PeopleParts`."""
-
-    @property
-    def cache(self) -> AccessCache:
-        """The cache of records and memberships."""
 
     @property
     def records(self) -> AccessRecords:

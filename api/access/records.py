@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from uuid import UUID
 
@@ -52,7 +51,7 @@ class RevisionChanged(Conflict):
     status = 412
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FoundVFolder:
     """A vfolder with what is known of it."""
 
@@ -75,20 +74,15 @@ class FoundVFolder:
         """Return its record."""
         return self.known.record
 
-    @cached_property
+    @property
     def resource(self) -> VFolderResource:
         """Return what a decision is about."""
         return VFolderResource(record=self.record, trashed=bool(self.trash))
 
-    @cached_property
+    @property
     def reference(self) -> str:
         """Return what names it in a path, whatever other volumes have."""
         return f"{self.volume}:{self.vfolder.id}"
-
-    @cached_property
-    def logged(self) -> str:
-        """Return what names it in the lines of the log, beside its volume."""
-        return str(self.vfolder)
 
 
 class VFolders:

@@ -1,22 +1,21 @@
 """The Flask class of every door: Flask with a few steps made shorter, and typed request state.
 
 Routing, contexts, hooks, blueprints and error handlers are Flask's own and work as documented.
-Shortened are five steps that every request pays for: there are no sessions, no view or hook is a
-coroutine, the same `Host` header is not parsed again and again, nor is the same path matched with
-the rules, and without hooks at the end of a request Flask does not look for them
-(docs/dependencies.md).
+Shortened are four steps that every request pays for: there are no sessions, no view or hook is a
+coroutine, the same `Host` header is not parsed again and again, and without hooks at the end of a
+request Flask does not look for them (docs/dependencies.md).
 """
 
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 from flask import Flask, Request, appcontext_tearing_down, request, request_tearing_down
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter, Rule
+from werkzeug.routing import MapAdapter
 from werkzeug.wsgi import get_host
 
 from core.telemetry import logs
@@ -26,8 +25,6 @@ _REQUEST_ID_GIVEN = "HTTP_X_REQUEST_ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 #: Callers use few host names for a door. A caller that tries more of them costs a parse each time.
 _HOSTS_KNOWN = 64
-#: Paths whose rule a process remembers, and the longest of them (characters).
-_PATHS_KNOWN, _PATH_KNOWN_MAX = 4096, 256
 
 
 class RequestContext(Request):
@@ -71,38 +68,6 @@ class _NoSession(SessionInterface):
 _NO_SESSION = NullSession()
 
 
-#: By host, method and path: the rule, and the parts of the path.
-_KnownRules = dict[tuple[str, str, str], tuple[Rule, Mapping[str, Any]]]
-
-
-class _RememberingAdapter(MapAdapter):
-    """What finds the rule of a request; one that it found is not looked for again.
-
-    Rules are the same from the first request on, and the parts of our paths are plain text.
-    """
-
-    def __init__(self, known: _KnownRules, *bound: Any) -> None:  # noqa: ANN401 - as MapAdapter's
-        super().__init__(*bound)
-        self._known = known
-
-    def match(self, *asked: Any, **named: Any) -> Any:  # noqa: ANN401 - as MapAdapter's
-        """Return what the rules say; Flask asks for the rule of this very request."""
-        if asked or named != _ASKED_BY_FLASK or len(self.path_info) > _PATH_KNOWN_MAX:
-            return super().match(*asked, **named)
-        place = self.server_name, self.default_method, self.path_info
-        found = self._known.get(place)
-        if found is None:
-            found = super().match(return_rule=True)
-            if len(self._known) >= _PATHS_KNOWN:
-                self._known.clear()
-            self._known[place] = found
-        rule, parts = found
-        return rule, {**parts}
-
-
-_ASKED_BY_FLASK = {"return_rule": True}
-
-
 class DoorFlask(Flask):
     """Flask as the doors use it; see the module."""
 
@@ -112,7 +77,6 @@ class DoorFlask(Flask):
     def __init__(self, name: str) -> None:
         super().__init__(name, static_folder=None)
         self._bound_host = lru_cache(_HOSTS_KNOWN)(self._bind_host)
-        self.known_rules: _KnownRules = {}
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function unchanged: no view or hook of the doors is a coroutine.
@@ -146,8 +110,7 @@ class DoorFlask(Flask):
             environ["SERVER_NAME"],
             environ["SERVER_PORT"],
         )
-        return _RememberingAdapter(
-            self.known_rules,
+        return MapAdapter(
             self.url_map,
             name,
             request.root_path,

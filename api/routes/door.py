@@ -75,6 +75,15 @@ class Door:
         self.__dict__.pop("_own_volumes", None)
         self._listed = None
 
+    def close(self) -> None:
+        """End the threads that prove volumes and call services, where there are any.
+
+        The process of a real door just ends. One that makes many doors in turn closes each.
+        """
+        for name in ("mounts", "health"):
+            if (made := self.__dict__.get(name)) is not None:
+                made.stop()
+
     def volume_list(self) -> bytes:
         """Return the JSON of `/volumes`: the volumes of this node, then those of other nodes."""
         nodes = self.volume_access.directory.nodes()

@@ -148,7 +148,7 @@ class PersonRequest:
         `fresh` reads the record's file.
         """
         found = self._decide_vfolder(text, fresh=fresh)
-        bind_log_context(found.volume, found.logged)
+        bind_log_context(found.volume, found.vfolder)
 
     def _decide_vfolder(self, text: str, *, fresh: bool = False) -> FoundVFolder:
         in_trash = self.rule.name in _IN_TRASH

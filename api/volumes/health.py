@@ -40,6 +40,7 @@ class HealthMonitor:
         self._mounts = mounts
         self._lock = threading.Lock()
         self._started = False
+        self._stopped = threading.Event()
 
     def report(self, unhealthy: str) -> dict[str, Any]:
         """Return the health document; `unhealthy` is its `status` when a check failed.
@@ -69,7 +70,11 @@ class HealthMonitor:
             self._started = True
             self._mounts.start(wait=False)
             for service in self._services:
-                service.start()
+                service.start(self._stopped)
+
+    def stop(self) -> None:
+        """Check no service again: each thread ends after its present call, which may hang."""
+        self._stopped.set()
 
     def _volumes(self) -> list[dict[str, Any]]:
         return [
@@ -88,9 +93,12 @@ class _Service:
         self._checked_at: float | None = None
         self._problem: str | None = None
 
-    def start(self) -> None:
+    def start(self, stopped: threading.Event) -> None:
         name = " ".join(self._name)
-        threading.Thread(target=self._watch, name=f"health {name}", daemon=True).start()
+        watch = threading.Thread(
+            target=self._watch, args=(stopped,), name=f"health {name}", daemon=True
+        )
+        watch.start()
 
     def check(self) -> dict[str, Any]:
         """Return the last result; before the first one, that there is none."""
@@ -101,13 +109,13 @@ class _Service:
             return _check(self._name, None, "It was not looked at yet.")
         return _check(self._name, self._checked_at, self._problem)
 
-    def _watch(self) -> None:
-        while True:
+    def _watch(self, stopped: threading.Event) -> None:
+        while not stopped.is_set():
             self._ping_began = time.monotonic()
             self._problem = self._find_problem()
             self._checked_at = time.time()
             self._ping_began = None
-            time.sleep(PERIOD_SECONDS)
+            stopped.wait(PERIOD_SECONDS)
 
     def _find_problem(self) -> str | None:
         try:

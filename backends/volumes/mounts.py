@@ -55,6 +55,7 @@ class Mounts:
         self._names = _chosen(settings, self._volumes.names())
         self._lock = threading.Lock()
         self._started, self._until = False, 0.0
+        self._stopped = threading.Event()
         self._proofs: dict[str, MountState] = {}
         #: When the proof that runs now began, by volume.
         self._began: dict[str, float] = {}
@@ -63,17 +64,22 @@ class Mounts:
     def start(self, *, wait: bool = True) -> None:
         """Start to prove every volume; `wait` for the first proofs, within the proof's timeout.
 
-        A second call does nothing.
+        A second call does nothing, nor does one after `stop`.
         """
         with self._lock:
-            if self._started:
+            if self._started or self._stopped.is_set():
                 return
             self._started = True
             self._until = time.monotonic() + self._timeout
         for name in self._names:
-            threading.Thread(target=self._watch, args=(name,), daemon=True).start()
+            self._watch_soon(name)
         if wait:
             self.wait()
+
+    def stop(self) -> None:
+        """Prove no volume again: each thread ends after its present proof, which may hang."""
+        with self._lock:
+            self._stopped.set()
 
     def wait(self) -> None:
         """Wait for the first proofs; return at once when the timeout after the start is over."""
@@ -91,12 +97,17 @@ class Mounts:
             new = _chosen(settings, [name for name in settings.volume if name not in self._first])
             self._first |= {name: threading.Event() for name in new}
             self._names += new
-            if self._started:
+            if self._started and not self._stopped.is_set():
                 for name in new:
-                    threading.Thread(target=self._watch, args=(name,), daemon=True).start()
+                    self._watch_soon(name)
+
+    def _watch_soon(self, name: str) -> None:
+        threading.Thread(
+            target=self._watch, args=(name,), name=f"prove {name}", daemon=True
+        ).start()
 
     def _watch(self, name: str) -> None:
-        while True:
+        while not self._stopped.is_set():
             began = self._began[name] = time.monotonic()
             volume = self._with_capabilities(name, self._prove(name))
             capacity = self._capacity(name) if volume.proven else None
@@ -104,7 +115,7 @@ class Mounts:
             self._proofs[name] = MountState(volume, time.time(), seconds, capacity=capacity)
             del self._began[name]
             self._first[name].set()
-            time.sleep(self._pause)
+            self._stopped.wait(self._pause)
 
     def _with_capabilities(self, name: str, volume: NodeVolume) -> NodeVolume:
         """Keep the capabilities of the last good proof while a volume is not proven."""

@@ -3,7 +3,7 @@
 import io
 import tarfile
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from core.jobs import State
 from core.redis import Database
 from core.uploads import Upload, UploadStore
 from tests.durability.site import VOLUME, Crash, Site
-from tests.support.doors import TICKET_SECRET
+from tests.support.doors import TICKET_SECRET, closing
 
 pytestmark = pytest.mark.part("fuse")
 
@@ -38,7 +38,8 @@ class Client:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.vfolder = site.filled(1, 1)
-        self.http: FlaskClient = client_door(site.settings).test_client()
+        self.app = client_door(site.settings)
+        self.http: FlaskClient = self.app.test_client()
         self.top = site.path(self.vfolder)
 
     def begin(self, length: int, path: str = "new/place/file", **more: Any) -> None:
@@ -97,8 +98,10 @@ class Client:
 
 
 @pytest.fixture
-def client(site: Site) -> Client:
-    return Client(site)
+def client(site: Site) -> Iterator[Client]:
+    made = Client(site)
+    with closing(made.app):
+        yield made
 
 
 def is_ordered(crash: Crash) -> bool:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import redis
 import requests
+from flask import Flask
 
 from backends.fs import marker
 from core.cluster import VolumeIdStore
@@ -135,6 +136,15 @@ class RunningDoor:
             return [answer]
 
         return wait_for(answered, failure=f"{method} {path} is not taken")[0]
+
+
+@contextmanager
+def closing(app: Flask) -> Iterator[Flask]:
+    """A door within the process of the tests; its threads end with the block."""
+    try:
+        yield app
+    finally:
+        app.extensions["vfolder.door"].close()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ The API for people is not part of these tests; a route of the test's own asks fo
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -28,7 +29,7 @@ from core.access.credentials.keys import ApiKey, KeyRequest
 from core.errors import AccessForbidden, Unauthenticated
 from core.redis import Database, connect
 from core.settings import Settings
-from tests.support.doors import settings_in
+from tests.support.doors import closing, settings_in
 from tests.support.issuer import AUDIENCE, NAME, SigningKey
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
@@ -84,7 +85,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, valkey: Valkey) -> Site:
+def site(tmp_path: Path, valkey: Valkey) -> Iterator[Site]:
     with valkey.client() as client:
         client.flushdb()
     (tmp_path / "keys.json").write_text(json.dumps({"keys": [KEY.jwk()]}))
@@ -123,7 +124,8 @@ def site(tmp_path: Path, valkey: Valkey) -> Site:
     with app.app_context():
         people = current_door().people
     assert people is not None
-    return Site(settings, app, app.test_client(), people.subjects)
+    with closing(app):
+        yield Site(settings, app, app.test_client(), people.subjects)
 
 
 def test_a_door_without_the_table_has_no_people(tmp_path: Path) -> None:

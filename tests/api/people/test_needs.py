@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from io import FileIO
 from itertools import product
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
-from flask import Response
+from flask import Flask, Response
 from gunicorn.http.wsgi import FileWrapper
 from msgspec import structs
 from redis import RedisError
@@ -45,6 +46,7 @@ from core.errors import (
 )
 from core.names import QuotaScope
 from tests.api.people.conftest import People
+from tests.support.doors import closing
 from tests.support.node import wait_for
 
 ROUTE = Route(gives={200: RouteAnswer("It.")})
@@ -61,7 +63,14 @@ def test_an_act_that_no_row_has_ends_the_start() -> None:
         needs("things.read")
 
 
-def test_an_answer_without_a_decision_never_leaves(people: People) -> None:
+@pytest.fixture
+def app(people: People) -> Iterator[Flask]:
+    """A door in this process, without views."""
+    with closing(make_app("client", people.settings)) as made:
+        yield made
+
+
+def test_an_answer_without_a_decision_never_leaves(people: People, app: Flask) -> None:
     """A view whose act is about what its body names must decide it."""
     resource = PeopleResource("things", __name__)
     called = []
@@ -74,7 +83,6 @@ def test_an_answer_without_a_decision_never_leaves(people: People) -> None:
         called.append(asked.rule)
         return Response("made")
 
-    app = make_app("client", people.settings)
     app.register_blueprint(resource)
     answer = app.test_client().post("/v1/things", headers=people.person().headers)
     assert called == [ACTS["vfolders.create"]]
@@ -82,7 +90,7 @@ def test_an_answer_without_a_decision_never_leaves(people: People) -> None:
     assert b"made" not in answer.data
 
 
-def test_where_no_operator_calls_from_its_routes_are_not_there(people: People) -> None:
+def test_where_no_operator_calls_from_its_routes_are_not_there(people: People, app: Flask) -> None:
     resource = PeopleResource("things", __name__)
 
     @resource.operation("GET", "/v1/things", ROUTE)
@@ -90,7 +98,6 @@ def test_where_no_operator_calls_from_its_routes_are_not_there(people: People) -
     def list_things(asked: PersonRequest) -> Response:
         return Response(asked.caller.subject.kind)
 
-    app = make_app("client", people.settings)
     app.register_blueprint(resource)
     client, user, operator = app.test_client(), people.person(), people.operator()
 

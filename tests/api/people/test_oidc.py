@@ -29,7 +29,7 @@ from core.access.credentials.oidc import OidcFlow, cookie_of
 from core.access.credentials.signins import challenge_of
 from core.settings import Settings
 from tests.api.client.chromium import browser
-from tests.support.doors import settings_in
+from tests.support.doors import closing, settings_in
 from tests.support.node import ROOT, wait_for
 from tests.support.oidc_provider import SECRET, RunningProvider, running_provider
 from tests.support.openapi import Document
@@ -136,8 +136,9 @@ def _settings(
 
 
 @pytest.fixture(scope="module")
-def app(settings: Settings) -> Flask:
-    return client_door(settings)
+def app(settings: Settings) -> Iterator[Flask]:
+    with closing(client_door(settings)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -269,9 +270,9 @@ def test_a_public_client_and_a_longer_sign_in(
 ) -> None:
     more = "sign-in-seconds = 3000"
     settings = _settings(tmp_path_factory, valkey, provider, "public", more)
-    app = client_door(settings)
-    site = Site(settings, app, app.test_client())
-    answer = site.back(provider.signed_in(site.begin()))
+    with closing(client_door(settings)) as app:
+        site = Site(settings, app, app.test_client())
+        answer = site.back(provider.signed_in(site.begin()))
     assert location(answer) == "/console?x=1#y"
     given = next(one for one in answer.headers.getlist("Set-Cookie") if one.startswith("vfolder="))
     assert int(re.findall(r"Max-Age=(\d+)", given)[0]) > 2000
@@ -285,8 +286,8 @@ def test_while_the_provider_is_away_there_is_no_sign_in(
     try:
         assert location(site.back(back)) == "/console?x=1&signin_error=unavailable#y"
         assert site.get("/v1/me").status_code == 401
-        fresh = client_door(site.settings).test_client()
-        assert fresh.get(BEGIN, base_url=URL).status_code == 503
+        with closing(client_door(site.settings)) as fresh:
+            assert fresh.test_client().get(BEGIN, base_url=URL).status_code == 503
     finally:
         provider.start()
 
