@@ -25,6 +25,11 @@ from tests.support.remote_manager import StandInManager
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.05
+#: A long wait looks less often, for each look costs the processor that it waits for: each pause is
+#: so much longer than the one before …
+POLL_GROWTH = 1.2
+#: … up to this.
+POLL_MAX_SECONDS = 0.25
 T = TypeVar("T")
 
 
@@ -33,13 +38,15 @@ def wait_for(
 ) -> T:
     """Poll until `what` returns a true value and return it; `failure` explains when it does not."""
     deadline = time.monotonic() + seconds
+    pause = POLL_SECONDS
     while True:
         if result := what():
             return result
         if time.monotonic() > deadline:
             text = failure() if callable(failure) else failure
             raise AssertionError(text or f"{what} did not come true within {seconds} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)
+        pause = min(pause * POLL_GROWTH, POLL_MAX_SECONDS)
 
 
 class Node:

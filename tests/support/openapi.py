@@ -21,6 +21,8 @@ class Document:
         self._patterns = {
             path: re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path)) for path in content["paths"]
         }
+        #: By the identity of a schema of the document.
+        self._validators: dict[int, Draft202012Validator] = {}
 
     def operation(self, method: str, path: str) -> dict[str, Any]:
         """The operation that answers a path; an error when the document knows none."""
@@ -53,8 +55,11 @@ class Document:
             self._validate(content[media_type]["schema"], response.json(), request)
 
     def _validate(self, schema: dict[str, Any], value: Any, request: str) -> None:
-        absolute = _absolute(schema)
-        errors = list(Draft202012Validator(absolute, registry=self._registry).iter_errors(value))
+        validator = self._validators.get(id(schema))
+        if validator is None:
+            validator = Draft202012Validator(_absolute(schema), registry=self._registry)
+            self._validators[id(schema)] = validator
+        errors = list(validator.iter_errors(value))
         assert not errors, f"{errors[0].message} at {errors[0].json_path}: {request}"
 
 
