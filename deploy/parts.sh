@@ -3,7 +3,7 @@
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends nginx-light curl chromium acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus etcd-server \
+apt-get install -y -qq --no-install-recommends nginx-light curl chromium-headless-shell acl attr rsync xfsprogs btrfs-progs e2fsprogs fuse3 strace fpart rclone prometheus etcd-server \
     user-mode-linux kmod quota nfs-kernel-server ceph-mon ceph-mgr ceph-osd ceph-mds ceph-fuse ceph-common radosgw uuid-runtime \
     gcc libc6-dev rabbitmq-server iproute2 unzip libarchive-tools wget aria2 axel p7zip-full \
     default-jre-headless systemd libseccomp2 >/dev/null

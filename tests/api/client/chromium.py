@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.chromium import program
 from tests.support.node import wait_for
 
 #: Bytes per second of a slow line, so that an upload lasts until it is looked at.
@@ -31,8 +32,8 @@ class Browser:
 
         self.process = subprocess.Popen(
             [
-                "chromium",
-                "--headless=new",
+                program() or "chromium",
+                "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
                 "--remote-debugging-pipe",

@@ -1,4 +1,4 @@
-"""The console in a real browser: one Chromium of the session, and one context for each test."""
+"""The console in a real browser: one Chromium for this room, and one context for each test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from playwright.sync_api import (
 
 from core.names import VFolderId
 from tests.api.people.conftest import People, Person
+from tests.support.chromium import program
 from tests.support.node import ROOT
 
 AXE = ROOT / "tests/support/npm/node_modules/axe-core/axe.min.js"
@@ -102,16 +103,16 @@ class Console:
         assert not wrong, wrong
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def playwright_driver() -> Iterator[Playwright]:
     with sync_playwright() as driver:
         yield driver
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def chromium(playwright_driver: Playwright) -> Iterator[Browser]:
     browser = playwright_driver.chromium.launch(
-        executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        executable_path=program(), args=["--no-sandbox", "--disable-gpu"]
     )
     yield browser
     browser.close()

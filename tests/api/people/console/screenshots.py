@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.api.people.conftest import MORE, People, Person, grant_to, running_people
 from tests.api.people.console.conftest import PATIENCE_MS
 from tests.api.people.console.test_operators_of_console import PAGES as OPERATORS
+from tests.support.chromium import program
 from tests.support.node import ROOT
 
 DIRECTORY = ROOT / "docs/images/console"
@@ -48,7 +49,7 @@ def main(directory: Path) -> None:
         sync_playwright() as driver,
     ):
         browser = driver.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+            executable_path=program(), args=["--no-sandbox", "--disable-gpu"]
         )
         owner, operator = people.person(), people.operator()
         pages = _people_pages(people, owner)

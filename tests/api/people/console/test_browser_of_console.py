@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Request, expect
 
 from core.names import VFolderId
 from tests.api.people.conftest import grant_to
-from tests.api.people.console.conftest import PHONE, Console
+from tests.api.people.console.conftest import PATIENCE_MS, PHONE, Console
 from tests.support.node import wait_for
 
 pytestmark = [pytest.mark.part("chromium"), pytest.mark.part("npm-packages")]
@@ -192,7 +192,8 @@ def test_a_directory_is_uploaded_and_asks_about_names_that_are_taken(
     root = console.people.path(folder)
     page = opened(console, folder)
     send(page, "directory", tree)
-    expect(page.get_by_text(f"{FILES} files uploaded.").first).to_be_visible()
+    uploaded = page.get_by_text(f"{FILES} files uploaded.").first
+    expect(uploaded).to_be_visible(timeout=3 * PATIENCE_MS)  # each file is an upload of its own
     assert len(list((root / "tree/deep").iterdir())) == FILES
     assert page.locator(".tray-rows > li").count() <= 201
     page.get_by_role("button", name="Clear").click()
