@@ -43,7 +43,7 @@ EVERY_CUT = "VFOLDER_EVERY_CUT"
 #: Around a sync there is always a cut; between two syncs, one before every so many changes.
 CHANGES_PER_CUT = 5
 #: States of one verb that are looked at in a sample. Each kind of state is among them.
-STATES_MAX = times(24, 60)
+STATES_MAX = times(12, 60)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_a_file_in_pieces_whose_name_is_lost(site: Site, monkeypatch: pytest.Mon
         assert attributes(site.path(target)) == wanted
 
     site.changes_per_cut = 1
-    site.states_max = times(40, 1000)
+    site.states_max = times(20, 1000)
     site.crash(lambda: site.resumed(job), right, [])
 
 
