@@ -11,7 +11,7 @@ PROCESSES ?= 6
 unexport PYTHONDONTWRITEBYTECODE
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup run demo console check format test thorough mutants screenshots parts bench lock clean
+.PHONY: help setup run demo console check check-types check-style check-house format test thorough mutants screenshots parts bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -44,12 +44,20 @@ console:  ## build the console in the browser again (Node, by `make parts`)
 	@deploy/console.sh
 
 check: setup  ## format, lint, types, import rule, house rules
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-types check-style check-house
+
+# The types take one core for as long as all the rest takes the other one.
+check-types:
+	@$(BIN)/mypy
+
+check-style:
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
-	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/codespell
 	@deploy/console.sh --check
+
+check-house:
 	@$(BIN)/python -m pytest -q -p no:randomly tests/house
 
 format: setup  ## format the code
