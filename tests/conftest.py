@@ -6,21 +6,27 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import structlog
 from redis import Redis
+from xdist.remote import Producer
+from xdist.workermanage import WorkerController
 
 from backends.fs import native
-from backends.systems.s3 import Bucket
 from backends.tree import threads_fit
-from tests.support import remote_manager
-from tests.support.hub import StandInHub, running_hub
+from tests.support import chromium
 from tests.support.node import Node, running_node
-from tests.support.object_storage import ObjectStorage, running_object_storage, weed
-from tests.support.remote_manager import StandInManager, running_manager
+from tests.support.object_storage import (
+    ObjectStorage,
+    running_object_storage,
+    shared_object_storage,
+    weed,
+)
+from tests.support.shared_scopes import CONSOLE, STACK, SharedScopes, scope_of
 from tests.support.valkey import Valkey, running_valkey
 
 #: A collection makes millions of objects that stay; to look for garbage among them is in vain.
@@ -49,7 +55,6 @@ _PROGRAMS = {
     "wget": "wget",
     "aria2": "aria2c",
     "prometheus": "promtool",
-    "chromium": "chromium",
     "node": "node",
     "etcd": "etcd",
     "fuse": "fusermount3",
@@ -70,12 +75,14 @@ _PROGRAMS = {
     "systemd": "systemd-analyze",
     "7z": "7z",
 }
+_SHARED = pytest.StashKey[ObjectStorage]()
 _ROOT = Path(__file__).resolve().parents[1]
 _TUS_JS_CLIENT = _ROOT / "api/http/vendored/node_modules/tus-js-client"
 _NPM_PACKAGES = _ROOT / "tests/support/npm/node_modules"
 #: Parts that the machine or its user must allow.
 _RIGHTS = {
     "root": lambda: os.geteuid() == 0,
+    "chromium": lambda: chromium.program() is not None,
     "native-code": lambda: native.AVAILABLE,  # `make setup` builds it
     "unshare": threads_fit,
     "openapi-python-client": lambda: find_spec("openapi_python_client") is not None,
@@ -89,35 +96,12 @@ _NEEDS = "needs the part {!r}; `make parts` installs it"
 _NEEDED = re.compile(r"needs the part '([^']+)'")
 
 
-#: What the shared node has beside its volume.
-ARTIFACTS = """
-[artifact-storages.shelf]
-type = "vfs_storage"
-vfs-storage = {{ base-path = "shelf" }}
-[artifact-registries.hub]
-type = "huggingface"
-huggingface = {{ endpoint = "{hub}" }}
-[artifact-registries.site]
-type = "reservoir"
-[artifact-registries.site.reservoir]
-manager-endpoint = "{remote}"
-manager-access-key = "{access_key}"
-manager-secret-key = "{secret_key}"
-storage-name = "{storage}"
-"""
-#: An object storage of it, where there is a server.
-BUCKET = """
-[artifact-storages.bucket]
-type = "object_storage"
-[artifact-storages.bucket.object-storage]
-endpoint = "{url}"
-access-key = "{access_key}"
-secret-key = "{secret_key}"
-buckets = ["{bucket}"]
-region = "us-east-1"
-"""
-#: The slowest files. They begin first, so that none runs alone at the end.
+#: The slowest files and scopes. They begin first, so that none runs alone at the end.
 _FIRST = (
+    "tests/kernel/test_user_mode.py",
+    "stack",
+    CONSOLE,
+    "ceph",
     "tests/chaos/test_chaos.py",
     "tests/workers/ends/test_unforeseen.py",
     "tests/api/cli/test_doctor.py",
@@ -125,12 +109,10 @@ _FIRST = (
     "tests/contract/test_deaths.py",
     "tests/workers/transfer/test_killed.py",
     "tests/core/events/test_faults.py",
-    "tests/kernel/test_user_mode.py",
     "tests/chaos/test_processes.py",
     "tests/chaos/test_upkeep.py",
     "tests/chaos/test_snapshots.py",
     "tests/contract/test_enforcement.py",
-    "tests/stack/test_whole_node.py",
     "tests/stack/test_s3_volume.py",
     "tests/durability/test_copies.py",
     "tests/api/wire/test_names_and_paths.py",
@@ -142,20 +124,10 @@ _FIRST = (
 )
 
 
-def artifacts(hub: StandInHub, remote: StandInManager, bucket: Bucket | None) -> str:
-    """The tables of artifacts, with the addresses of the stand-ins."""
-    objects = ""
-    if bucket is not None:
-        own = bucket.endpoint
-        keys = {"access_key": own.access_key, "secret_key": own.secret_key}
-        objects = BUCKET.format(url=own.url, bucket=bucket.name, **keys)
-    return objects + ARTIFACTS.format(
-        hub=hub.url,
-        remote=remote.url,
-        access_key=remote_manager.ACCESS_KEY,
-        secret_key=remote_manager.SECRET_KEY,
-        storage=remote_manager.STORAGE,
-    )
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedScopes | None:
+    """Keep files together that share what is dear to start."""
+    return SharedScopes(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 #: Seconds of the epoch, of the years 2020 to 2033.
@@ -166,13 +138,16 @@ _MOMENT = re.compile(r"(?<!\d)1[6-9]\d{8}(?!\d)")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files; the order within a file and of the others stays random."""
     for item in items:
+        file = item.nodeid.partition("::")[0]
+        if "stack" in getattr(item, "fixturenames", ()) and file not in STACK:
+            raise pytest.UsageError(f"{file} uses `stack`; tests.support.shared_scopes must say so")
         if _MOMENT.search(item.nodeid):
             raise pytest.UsageError(
                 f"{item.nodeid}: its name has the present time; processes that share the tests "
                 "collect it under different names. Take the time within the test."
             )
     ranks = {name: rank for rank, name in enumerate(_FIRST)}
-    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+    items.sort(key=lambda item: ranks.get(scope_of(item.nodeid), len(ranks)))
 
 
 def pytest_collection_finish() -> None:
@@ -223,28 +198,30 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
         yield server
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Let processes that share the tests share one S3 server: it costs while it rests, too."""
+    if weed() is None:
+        return
+    if (server := node.config.stash.get(_SHARED, None)) is None:
+        opened = ExitStack()
+        node.config.add_cleanup(opened.close)
+        server = node.config.stash[_SHARED] = opened.enter_context(shared_object_storage())
+    node.workerinput["object_storage"] = {"directory": str(server.directory), "ports": server.ports}
+
+
 @pytest.fixture(scope="session")
-def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+def object_storage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ObjectStorage]:
     """A real S3 server for the complete run; each test makes buckets of its own."""
+    if shared := getattr(request.config, "workerinput", {}).get("object_storage"):
+        server = ObjectStorage(Path(shared["directory"]), shared["ports"])
+        server.wait()
+        yield server
+        return
     with running_object_storage(tmp_path_factory.mktemp("object-storage")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def stack(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Node]:
-    """A complete real node under its supervisor, for the tests of a file; they do not break it."""
-    bucket: Bucket | None = None
-    if weed() is not None:
-        bucket = request.getfixturevalue("object_storage").new_bucket()
-    with (
-        running_hub() as hub,
-        running_manager() as remote,
-        running_node(tmp_path_factory.mktemp("stack"), artifacts(hub, remote, bucket)) as node,
-    ):
-        node.hub, node.remote, node.bucket = hub, remote, bucket
-        yield node
 
 
 @pytest.fixture

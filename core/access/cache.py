@@ -167,8 +167,6 @@ class AccessCache:
         #: Changes that the store has not taken yet, and the thread that tries again.
         self._unpublished: dict[AccessChange, None] = {}
         self._publisher: threading.Thread | None = None
-        #: Grows with each change that this process makes: what rests on values is asked again.
-        self.changes = 0
 
     def get(
         self, key: CacheKey, load: Callable[[], bytes | None], parse: Callable[[bytes | None], T]
@@ -312,7 +310,6 @@ class AccessCache:
     def _forget_near(self, change: AccessChange, counted: list[str]) -> None:
         names = set(counted)
         with self._lock:
-            self.changes += 1
             if change.everything:
                 self._near.clear()
                 return

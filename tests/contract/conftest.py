@@ -15,6 +15,7 @@ from contract.fixtures import backend, fitting, quota, scope, snapshots, vfolder
 from contract.site import Site, configured
 from core.errors import ConfigurationError
 from tests.contract import sites
+from tests.support.ceph import running_ceph
 
 __all__ = [
     "backend",
@@ -78,6 +79,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("site", values, indirect=True, scope="module")
 
 
+@pytest.fixture(scope="package")
+def ceph() -> Iterator[Path]:
+    """The directory of a real Ceph for all modules of the suite."""
+    with running_ceph() as directory:
+        yield directory
+
+
 @pytest.fixture(scope="module")
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -90,6 +98,9 @@ def site(
     if request.param == "s3":
         storage = request.getfixturevalue("object_storage")
         yield sites.s3(tmp_path_factory.mktemp("site"), storage)
+        return
+    if request.param == "cephfs":
+        yield sites.with_part("cephfs", sites.cephfs(request.getfixturevalue("ceph")))
         return
     maker = sites.radosgw if request.param == "radosgw" else sites.MAKERS[request.param]
     with maker(tmp_path_factory.mktemp("site")) as made:

@@ -9,15 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import (
-    Backend,
-    HasFastCapacity,
-    HasInodeLimits,
-    HasQuota,
-    HasSnapshots,
-    HasSoftLimits,
-    Mount,
-)
+from backends.base import Backend, HasQuota, HasSnapshots, Mount
 from backends.mounted import PosixBackend
 from backends.systems.btrfs.backend import BtrfsBackend
 from backends.systems.cephfs.backend import CephFsBackend
@@ -44,11 +36,6 @@ LISTED_SNAPSHOTS = {
     "dellemc-onefs": onefs.SNAPSHOTS,
     "gpfs": SCALE_SNAPSHOTS,
     "vast": vast.SNAPSHOTS,
-}
-#: What an interface of Storage Scale offers, where it is not all (docs/backends/gpfs.md).
-SCALE_SKILLS = {
-    "v3": (HasInodeLimits, HasQuota, HasSoftLimits),
-    "commands": (HasFastCapacity, HasInodeLimits, HasQuota, HasSnapshots, HasSoftLimits),
 }
 #: The share of requests to a simulated array that fail, chosen by this seed.
 SEED = int(os.environ.get("ARRAY_SEED", "1"))
@@ -82,11 +69,10 @@ def btrfs_simple(directory: Path) -> AbstractContextManager[Site]:
     return _btrfs(directory, {"quota": "simple"})
 
 
-@contextmanager
-def cephfs(_: Path) -> Iterator[Site]:
-    with running_ceph() as directory:
-        options = {"ceph_conf": directory / "ceph.conf", "ceph_keyring": directory / "keyring"}
-        yield _site(CephFsBackend(Mount("cephfs", directory / "mnt", options)), "cephfs")
+def cephfs(cluster: Path) -> Site:
+    """CephFS of a cluster that other modules use, too."""
+    options = {"ceph_conf": cluster / "ceph.conf", "ceph_keyring": cluster / "keyring"}
+    return _site(CephFsBackend(Mount("cephfs", cluster / "mnt", options)), "cephfs")
 
 
 def _array(name: str, **settings: Any) -> Maker:
@@ -112,7 +98,7 @@ def scale_native(directory: Path) -> Iterator[Site]:
         with serving(simulator, Faults(SEED, FAULT_RATE)) as server:
             options = {**SYSTEMS["gpfs"].options(server.url), **simulator.further_options}
             site = _on_array("gpfs", shelf.top, options)
-            kind = replace(site.kind, skills=SCALE_SKILLS["v3"], enforced="unknown")
+            kind = replace(site.kind, skills=(HasQuota,), enforced="unknown")
             yield replace(site, kind=replace(kind, enforced_without_rights="unknown"))
 
 
@@ -125,7 +111,7 @@ def scale_commands(directory: Path) -> Iterator[Site]:
         site = _on_array("gpfs", shelf.top, mmfs.options(programs, shelf))
         kind = replace(
             site.kind,
-            skills=SCALE_SKILLS["commands"],
+            skills=(HasQuota, HasSnapshots),
             deadly_calls=("wait4",),  # a process that runs a command dies while it waits for it
             many_scopes=4,
             reads_need_rights=True,
@@ -259,7 +245,6 @@ MAKERS: dict[str, Maker] = {
     "faulty": faulty,
     "btrfs": btrfs,
     "btrfs-simple": btrfs_simple,
-    "cephfs": cephfs,
     "ontap": _array("netapp", quota="off"),
     "hammerspace": _array("hammerspace"),
     "weka": _array("weka"),
@@ -317,5 +302,5 @@ def here(module: str) -> list[str]:
     if module == "test_objects":
         return of_objects
     return of_objects + [
-        name for name in MAKERS if (name in IN_KERNEL) == inside and name not in long
+        name for name in (*MAKERS, "cephfs") if (name in IN_KERNEL) == inside and name not in long
     ]

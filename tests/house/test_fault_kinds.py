@@ -49,12 +49,5 @@ def test_every_backend_has_a_test_or_a_reason(kind: str, text: str) -> None:
         assert TEST.search(tests) or re.match(r"\u2013 \w", tests), f"{kind}: {cell}"
 
 
-@pytest.mark.parametrize(("kind", "text"), KINDS, ids=[kind for kind, _ in KINDS])
-def test_no_row_names_a_test_twice(kind: str, text: str) -> None:
-    for cell, tests in rows(text):
-        named = TEST.findall(tests)
-        assert len(named) == len(set(named)), f"{kind}: {cell}"
-
-
 def test_all_nine_kinds_are_there() -> None:
     assert [kind[0] for kind, _ in KINDS] == list("123456789")

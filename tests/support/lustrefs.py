@@ -11,7 +11,6 @@ the state says that the servers enforce limits. The state travels by a socket, a
     missing     figures that no answer has: of "limits", "space", "inodes"
     projects    whether the client has ids of projects by ioctl
     quota       whether it has LL_IOC_QUOTACTL
-    forgetful   whether limits that are set are accepted and not kept
 """
 
 # ruff: noqa: ARG002 - the signatures are the library's
@@ -50,7 +49,6 @@ DEFAULTS: dict[str, Any] = {
     "missing": [],
     "projects": True,
     "quota": True,
-    "forgetful": False,
 }
 
 
@@ -123,8 +121,6 @@ class Projects:
         if user != 0 or self.state["squashed"]:
             _fail(errno.EPERM)
         hard, soft, _, inode_hard, inode_soft, *_, valid, _ = block
-        if self.state["forgetful"]:
-            return
         held = self.limits.setdefault(project, [0, 0, 0, 0])
         for bit, at, limits in ((1, 0, (hard, soft)), (4, 2, (inode_hard, inode_soft))):
             if valid & bit:

@@ -13,11 +13,12 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from backends.systems.s3 import (
@@ -49,15 +50,16 @@ def weed() -> str | None:
 class ObjectStorage:
     """One running server, and a way to new buckets in it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, ports: Sequence[int] = ()) -> None:
+        """Take the ports of a server that another process starts, or free ones for an own."""
         self.directory = directory
-        self.ports = [free_port() for _ in range(PORTS)]
+        self.ports = list(ports) or [free_port() for _ in range(PORTS)]
         self.url = f"http://127.0.0.1:{self.ports[0]}"
         self.endpoint = S3Endpoint(self.url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server and wait until it answers with the rights of its users."""
+        """Start the server; it may be used after `wait`."""
         credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         users = {"identities": [{"name": "t", "credentials": credentials, "actions": actions}]}
@@ -72,6 +74,9 @@ class ObjectStorage:
                 stderr=subprocess.STDOUT,
                 preexec_fn=end_with_parent(),  # noqa: PLW1509 - a prctl between fork and exec
             )
+
+    def wait(self) -> None:
+        """Wait until it answers with the rights of its users."""
         wait_for(self._answers, START_SECONDS, failure=f"see {self.directory / 'log'}")
 
     def _command(self) -> list[str]:
@@ -102,8 +107,8 @@ class ObjectStorage:
         return [program, "server", "-filer", "-s3", *named]
 
     def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, (self.directory / "log").read_text()[-2000:]
+        ended = self.process is not None and self.process.poll() is not None
+        assert not ended, (self.directory / "log").read_text()[-2000:]
         try:
             self.new_bucket()
         except (ObjectStorageUnavailable, ObjectStorageFailed):  # users are read a moment later
@@ -130,10 +135,23 @@ def running_object_storage(directory: Path) -> Iterator[ObjectStorage]:
     server = ObjectStorage(directory)
     try:
         server.start()
+        server.wait()
         yield server
     finally:
         server.kill()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def shared_object_storage() -> Iterator[ObjectStorage]:
+    """A server for processes that this one starts; each waits before it uses it."""
+    with TemporaryDirectory(prefix="object-storage-", ignore_cleanup_errors=True) as directory:
+        server = ObjectStorage(Path(directory))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 from werkzeug.test import create_environ, run_wsgi_app
 
-from api.http import DoorFlask, answer, flask_app, json, problems
+from api.http import DoorFlask, answer, json, problems
 from api.http.flask_app import RequestContext
 
 #: The versions that `api/http/` was read at (docs/dependencies.md).
@@ -137,8 +137,7 @@ def adapter(app: Flask, create: Callable[..., MapAdapter | None], **environ: str
         found = create(app, request)
     except HTTPException as error:
         return type(error)
-    ours = {"map", "_known"}
-    return request.host, {name: value for name, value in vars(found).items() if name not in ours}
+    return request.host, {name: value for name, value in vars(found).items() if name != "map"}
 
 
 def test_rules_are_searched_as_by_flask() -> None:
@@ -170,30 +169,3 @@ def test_errors_of_the_framework_are_problems() -> None:
     problems.install(app)
     response = app.test_client().get("/nope")
     assert (response.status_code, response.content_type) == (404, problems.CONTENT_TYPE)
-
-
-def test_a_known_path_is_matched_as_by_flask() -> None:
-    app, plain = DoorFlask("x"), Flask("x")
-    for one in (app, plain):
-        one.add_url_rule("/a/<name>/b", "a", lambda name: {"name": name})
-        one.add_url_rule("/a/<name>/b", "post", lambda name: {"post": name}, methods=["POST"])
-        one.add_url_rule("/d/", "d", dict)
-    asked = [("GET", "/a/x/b"), ("GET", "/a/y%2F/b"), ("POST", "/a/x/b"), ("HEAD", "/a/x/b")]
-    asked += [("DELETE", "/a/x/b"), ("GET", "/d"), ("GET", "/d/"), ("GET", "/nope")]
-    asked.append(("GET", f"/a/{'x' * 300}/b"))
-    for method, path in asked:
-        expected = plain.test_client().open(path, method=method)
-        for _ in range(2):  # the second comes from what is known
-            found = app.test_client().open(path, method=method)
-            assert (found.status_code, found.data) == (expected.status_code, expected.data), path
-            assert found.headers.get("Location") == expected.headers.get("Location")
-
-
-def test_known_paths_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flask_app, "_PATHS_KNOWN", 3)
-    app = DoorFlask("x")
-    app.add_url_rule("/a/<name>", "a", lambda name: {"name": name})
-    client = app.test_client()
-    for number in [*range(5), *range(5)]:
-        assert client.get(f"/a/{number}").get_json() == {"name": str(number)}
-        assert len(app.known_rules) <= 3

@@ -93,22 +93,6 @@ def test_a_quota_of_the_same_path_never_holds_a_new_scope(tmp_path: Path) -> Non
         assert it.backend.describe_scope(one).limit_bytes is None
 
 
-def test_a_scope_of_the_reference_goes_on_with_its_quota(tmp_path: Path) -> None:
-    """The reference made a directory and a directory quota without snapshots."""
-    with array(tmp_path) as it:
-        one = scope()
-        (tmp_path / one.directory).mkdir()
-        facts = {"path": f"{BASE}/{one.directory}", "include_snapshots": False, "enforced": True}
-        it.simulator._new({**facts, "thresholds": {"hard": MIB}})
-        old = quota_of(it, one)["id"]
-        assert it.backend.describe_scope(one).limit_bytes == MIB
-        it.backend.set_limit(one, 4 * MIB)
-        assert it.backend.describe_scope(one).limit_bytes == 4 * MIB
-        assert quota_of(it, one)["id"] == old
-        it.backend.delete_scope(one)
-        assert not it.simulator.quotas
-
-
 def test_a_quota_that_counts_snapshots_is_not_ours_and_its_limit_is_reported(
     tmp_path: Path,
 ) -> None:

@@ -1,10 +1,7 @@
 """A client of a real CephFS with fewer rights: clear errors, and no capability that it lacks."""
 
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -32,25 +29,16 @@ def cluster() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def limited(cluster: Path) -> Iterator[CephFsBackend]:
     """The same file system, mounted by a client with fewer rights."""
-    conf, key = cluster / "ceph.conf", cluster / "limited.keyring"
+    conf, key, top = cluster / "ceph.conf", cluster / "limited.keyring", cluster / "limited"
     admin = ["ceph", "-c", conf, "--connect-timeout", "120"]
     make = [*admin, "auth", "get-or-create", "client.limited", *CAPS]
     key.write_bytes(subprocess.run(make, check=True, capture_output=True).stdout)
-    with mounted(cluster, "limited", "client.limited", key) as found:
-        yield found
-
-
-@contextmanager
-def mounted(cluster: Path, name: str, user: str, key: Path) -> Iterator[CephFsBackend]:
-    """The same file system, mounted once more."""
-    conf, top = cluster / "ceph.conf", cluster / name
     top.mkdir()
-    own = ["--pid-file", f"{top}.pid", "--admin-socket", f"{top}.asok"]
-    mount = ["ceph-fuse", "-c", conf, "-n", user, "-k", key, *own, top]
+    mount = ["ceph-fuse", "-c", conf, "-n", "client.limited", "-k", key, top]
     subprocess.run(mount, check=True, capture_output=True)
     try:
-        options = {"ceph_conf": conf, "ceph_user": user, "ceph_keyring": key}
-        yield CephFsBackend(Mount(name, top, options))
+        options = {"ceph_conf": conf, "ceph_user": "client.limited", "ceph_keyring": key}
+        yield CephFsBackend(Mount("limited", top, options))
     finally:
         subprocess.run(["fusermount3", "-u", "-z", top], check=True)
 
@@ -103,33 +91,6 @@ def test_a_client_that_the_cluster_does_not_know(cluster: Path, tmp_path: Path) 
     unknown = CephFsBackend(Mount("unknown", cluster / "mnt", options))
     with pytest.raises(errors.AccessRefused, match="ceph_keyring"):
         unknown.performance()
-
-
-def test_a_client_that_died_tells_no_limit(cluster: Path, limited: CephFsBackend) -> None:
-    """Only the answer "no such attribute" means that there is no limit."""
-    user, key = limited.mount.options["ceph_user"], limited.mount.options["ceph_keyring"]
-    one, free = (QuotaScope(ScopeKind.USER, uuid4()) for _ in range(2))
-    complete(cluster).create_scope(one, MIB)
-    complete(cluster).create_scope(free)
-    with mounted(cluster, "dying", user, key) as backend:
-        assert backend.describe_scope(one).limit_bytes == MIB
-        assert backend.describe_scope(free).limit_bytes is None
-        (client,) = clients_of(backend.mount.path)
-        os.kill(client, signal.SIGKILL)
-        for scope in (one, free):
-            with pytest.raises(errors.StorageError):
-                backend.describe_scope(scope)
-
-
-def clients_of(top: Path) -> list[int]:
-    """The processes of ceph-fuse that serve a mount."""
-    found = {path.parent: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
-    wanted = b"\0" + os.fsencode(top) + b"\0"
-    return [
-        int(path.name)
-        for path, words in found.items()
-        if words.startswith(b"ceph-fuse\0") and wanted in words
-    ]
 
 
 def test_a_cluster_has_no_number_of_inodes(cluster: Path) -> None:

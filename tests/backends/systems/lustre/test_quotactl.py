@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 
 from backends.base import HardwareStatus, Mount, capabilities
-from backends.mounted import project_ids
 from backends.systems.lustre import LustreBackend, quotactl
 from core import errors
 from core.names import QuotaScope, ScopeKind, VFolderId
@@ -138,27 +137,6 @@ def test_limits_of_inodes_stay(lustre: LustreFS) -> None:
     lustre.change(limits={project: [1024, 512, 77, 66]})
     backend.set_limit(one, 2 * MIB)
     assert lustre.limits[project] == [2048, 0, 77, 66]
-
-
-def test_limits_that_an_id_had_before_never_hold_a_new_scope(lustre: LustreFS) -> None:
-    """A removed scope, or an administrator, left limits of the id that the scope will get."""
-    backend, one = volume(lustre), scope()
-    first = next(project_ids._candidates(one))
-    lustre.change(limits={first: [4, 2, 1, 1]})
-    backend.create_scope(one)
-    assert backend.describe_scope(one).limit_bytes is None
-    assert first not in lustre.limits
-    (directory(backend, one) / "file").write_bytes(b"x" * MIB)
-
-
-def test_a_limit_that_the_servers_do_not_keep_is_named(lustre: LustreFS) -> None:
-    backend, one = volume(lustre), scope()
-    lustre.change(forgetful=True)
-    with pytest.raises(errors.BackendFailed, match="holds a limit of None bytes"):
-        backend.create_scope(one, MIB)
-    lustre.change(forgetful=False)
-    backend.create_scope(one, MIB)
-    assert backend.describe_scope(one).limit_bytes == MIB
 
 
 def test_an_existing_tree_is_adopted(lustre: LustreFS) -> None:
