@@ -3,6 +3,7 @@ import { effect, signal, untracked } from "@preact/signals";
 import { render } from "preact";
 import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
+import { keepFocus } from "./frame/focus";
 import { Frame } from "./frame/frame";
 import { SignIn } from "./frame/signin";
 import { asProblem, type Problem } from "./lib/api";
@@ -85,6 +86,7 @@ function App() {
 const root = document.getElementById("app")!;
 root.replaceChildren();
 followLinks(root);
+keepFocus(root);
 await applyTaste();
 beginLive();
 let end: (() => void) | undefined;

@@ -52,6 +52,8 @@ export function followLinks(root: HTMLElement): void {
     const url = new URL(link.href);
     if (url.origin !== location.origin || !`${url.pathname}/`.startsWith(`${BASE}/`)) return;
     if (url.pathname.startsWith(`${BASE}/assets/`)) return;
+    // A place on this page, as that behind the navigation.
+    if (url.hash && url.pathname + url.search === location.pathname + location.search) return;
     event.preventDefault();
     go(url.pathname + url.search);
   });

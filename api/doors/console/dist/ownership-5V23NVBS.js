@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-6R6E4VXW.js";import"./chunk-GLPGIP2D.js";import"./chunk-IU6QPBNL.js";import"./chunk-JZBBX6PL.js";import"./chunk-GOSUJS3F.js";import"./chunk-BV6EMCV7.js";import"./chunk-6AFEVIUR.js";import"./chunk-26DPA5ZD.js";import"./chunk-GWRMJO5L.js";import"./chunk-BRPCALVT.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
