@@ -69,6 +69,9 @@ class OpenObject(Protocol):
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes; none at the end."""
 
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer as far as bytes are there, and return their number; 0 at the end."""
+
     def close(self) -> None:
         """Close the connection."""
 

@@ -35,6 +35,8 @@ from workers.verbs.object_attributes import (
 #: Files that are moved beside each other.
 BESIDE = 16
 BLOCK_BYTES = 1 << 20
+#: Bytes that a thread receives and writes at once; they stay in the cache of its processor.
+BUFFER_BYTES = 256 * 1024
 #: Small files that one thread moves, one after the other: their number and their bytes.
 GROUP_ITEMS = 8
 GROUP_BYTES = 1 << 20
@@ -113,6 +115,7 @@ class ObjectFetch:
         self._checks = checks
         self._stop = bytearray(1)
         self._numbers = count()
+        self._buffers = threading.local()
         self._directories = _GrowingTree(self._directory)
         self.counts = dict.fromkeys(("files", "links", "directories", "copied_bytes"), 0)
         self.failed = 0
@@ -219,7 +222,7 @@ class ObjectFetch:
                     return reader
 
             done = min(note.read(), len(starts) - 1)
-            found = in_order(self._ranges, fetch, starts[done:], RANGES_BESIDE // 2)
+            found = in_order(self._ranges, fetch, starts[done:], RANGES_BESIDE)
             with closing(found):
                 for number, answer in enumerate(found, done + 1):
                     note.write(number)
@@ -230,6 +233,13 @@ class ObjectFetch:
     def _draft(self, name: str) -> "_Draft":
         return _Draft(name, self._drafts)
 
+    def _buffer(self) -> memoryview:
+        """Return the buffer of this thread."""
+        if not hasattr(self._buffers, "own"):
+            self._buffers.own = memoryview(bytearray(BUFFER_BYTES))
+        own: memoryview = self._buffers.own
+        return own
+
     def _write(self, reader: OpenObject, descriptor: int, start: int) -> None:
         """Write the bytes of a reader at their offset; read them back where the job checks.
 
@@ -237,14 +247,16 @@ class ObjectFetch:
             BackendFailed: the disk has other bytes.
             Interrupted: the run ends.
         """
-        digest, at = hashlib.sha256(), start
-        while block := reader.read(BLOCK_BYTES):
+        digest, at, buffer = hashlib.sha256(), start, self._buffer()
+        while got := reader.readinto(buffer):
             self._run.check()
-            self._run.throttle.pace(0, len(block), self._stop)
-            atomic.pwrite_all(descriptor, block, at)
-            at += len(block)
+            self._run.throttle.pace(0, got, self._stop)
+            atomic.pwrite_all(descriptor, buffer[:got], at)
+            at += got
             if self._checks:
-                digest.update(block)
+                digest.update(buffer[:got])
+        if at - start >= BLOCK_BYTES:  # else the end of the fetch waits for all of it
+            descriptors.begin_writeback(descriptor, start, at - start)
         if self._checks and _digest_from_disk(descriptor, start, at) != digest.digest():
             raise BackendFailed("The file has other bytes than its object.")
 

@@ -58,6 +58,8 @@ PAGE_OBJECTS_MAX = 1_000
 COPY_BYTES = 512 << 20
 #: A presigned URL is valid for at most seven days (Signature Version 4).
 PRESIGNED_SECONDS_MAX = 7 * 86_400
+#: Smaller files are in memory while they are sent.
+WHOLE_BYTES = 64 * 1024
 #: Copies that run beside each other, and how many are taken from a listing at once.
 COPIES_BESIDE, COPIES_IN_TURN = 16, 256
 #: Copies of one object, while it is replaced meanwhile.
@@ -190,7 +192,7 @@ class Bucket:
     def put(
         self,
         key: str,
-        data: bytes,
+        data: bytes | FileSlice,
         *,
         content_type: str = DEFAULT_CONTENT_TYPE,
         metadata: Mapping[str, str] | None = None,
@@ -272,7 +274,8 @@ class Bucket:
         part_bytes = part_size(size)
         if size <= part_bytes:
             source = FileSlice(descriptor, 0, size)
-            self.upload(key, source, size, content_type=content_type, metadata=metadata)
+            data = source if size > WHOLE_BYTES else next(parts_of(source, size, part_bytes))
+            self.put(key, data, content_type=content_type, metadata=metadata)
             on_part(size)
             return
         upload, known = self._known_parts(key, continued)
@@ -415,7 +418,7 @@ class Bucket:
         """
         try:
             done = []
-            with closing(self._calls.beside(send, parts, beside)) as sent:
+            with closing(self._calls.as_they_end(send, parts, beside)) as sent:
                 for part in sent:
                     done.append(part)
                     on_part(part)

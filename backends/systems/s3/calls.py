@@ -1,8 +1,8 @@
 """Calls of the API of S3: named, repeated while the storage is overloaded, with errors of ours."""
 
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -154,6 +154,24 @@ class Calls:
         threads: ThreadPoolExecutor = connection(self._endpoint).threads
         yield from in_order(threads, work, items, most)
 
+    def as_they_end(
+        self, work: Callable[[T], R], items: Iterable[T], most: int
+    ) -> Generator[R, None, None]:
+        """Yield as `beside`, in the order in which they end: a slow one holds up no other."""
+        threads: ThreadPoolExecutor = connection(self._endpoint).threads
+        rest = iter(items)
+        running: set[Future[R]] = set()
+        try:
+            while True:
+                running |= {threads.submit(work, one) for one in islice(rest, most - len(running))}
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for one in ended:
+                    yield one.result()
+        finally:
+            _end(running)
+
     def ahead(self, items: Iterator[T]) -> Iterator[T]:
         """Yield items, each of which is made by a thread while the caller has the one before."""
         threads: ThreadPoolExecutor = connection(self._endpoint).threads
@@ -180,8 +198,13 @@ def in_order(
                 return
             yield running.pop(0).result()
     finally:
-        for one in running:
-            one.cancel()
-        for one in running:
-            if not one.cancelled():
-                one.exception()
+        _end(running)
+
+
+def _end(running: Collection[Future[R]]) -> None:
+    """Cancel what has not begun, and wait for the rest."""
+    for one in running:
+        one.cancel()
+    for one in running:
+        if not one.cancelled():
+            one.exception()

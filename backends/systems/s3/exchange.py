@@ -1,9 +1,9 @@
-"""One request and its answer on a connection of urllib3, for small objects.
+"""One request and its answer on a connection of urllib3.
 
 urllib3 makes, checks and keeps the connections (TLS, timeouts, keep-alive). Its requests and
 answers, with those of http.client below, cost more than half of the price of a small object:
 headers go through the parser of e-mails, and head and body are sent apart. Here both are one call
-to the kernel.
+to the kernel. The bytes of big objects pass through one buffer, without the interpreter's lock.
 
 Only the plain form of an answer is read: HTTP/1.1 with a length (RFC 9112 §6.2). `NotPlain` says
 that a server answers in another one.
@@ -12,6 +12,7 @@ Read at urllib3 2.8: `HTTPConnectionPool._get_conn`, `_put_conn`, `timeout`; a c
 `timeout`, `connect`, `sock`, `close`.
 """
 
+import io
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 HEAD_BYTES_MAX = 64 * 1024
 #: Bytes of the first read: the head, and all of a small object.
 FIRST_BYTES = 64 * 1024
+#: Bytes of a file that are read and sent at once.
+SENT_BYTES = 256 * 1024
 _END = b"\r\n\r\n"
 
 
@@ -56,18 +59,39 @@ class Exchange:
             self._release()
         return found
 
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer with what has arrived, and return the number of bytes; 0 at the end.
+
+        Raises:
+            OSError: the connection broke.
+        """
+        view = buffer[: self._left]
+        if self._arrived:
+            got = min(len(view), len(self._arrived))
+            view[:got] = self._arrived[:got]
+            self._arrived = self._arrived[got:]
+        else:
+            got = self._received_into(view) if view else 0
+        self._left -= got
+        if not self._left:
+            self._release()
+        return got
+
     def _received(self, size: int) -> bytes:
         piece, at = memoryview(bytearray(size)), 0
+        while at < size:
+            at += self._received_into(piece[at:])
+        return bytes(piece)
+
+    def _received_into(self, view: memoryview) -> int:
         try:
-            while at < size:
-                got = self._connection.sock.recv_into(piece[at:])
-                if not got:
-                    raise ConnectionResetError("the answer ends too early")
-                at += got
+            got: int = self._connection.sock.recv_into(view)
+            if not got:
+                raise ConnectionResetError("the answer ends too early")
         except OSError:
             self.close()
             raise
-        return bytes(piece)
+        return got
 
     def drain_conn(self) -> None:
         """Read the rest of the body, so that the connection is used again; a break is no error."""
@@ -89,14 +113,18 @@ class Exchange:
             connection.close()
         self._pool._put_conn(connection)  # noqa: SLF001 - see above
 
-    def begin(self, request: bytes) -> None:
+    def begin(self, head: bytes, body: bytes | io.RawIOBase) -> None:
         """Send a request, and read the head of its answer.
 
         Raises:
             NotPlain: it has another form.
             OSError: the connection broke.
         """
-        self._connection.sock.sendall(request)
+        if isinstance(body, bytes):
+            self._connection.sock.sendall(head + body)
+        else:
+            self._connection.sock.sendall(head)
+            _send_file(self._connection.sock, body)
         found = b""
         while (end := found.find(_END)) < 0:
             piece = self._connection.sock.recv(FIRST_BYTES)
@@ -124,10 +152,22 @@ class Exchange:
         self._is_kept = self.headers.get("connection", "").lower() != "close"
 
 
-def exchanged(pool: Any, head: str, headers: Mapping[str, str], body: bytes) -> Exchange:  # noqa: ANN401 - see above
+def _send_file(sock: Any, body: io.RawIOBase) -> None:  # noqa: ANN401 - a socket, or one with TLS
+    body.seek(0)
+    buffer = memoryview(bytearray(SENT_BYTES))
+    while got := body.readinto(buffer):
+        sock.sendall(buffer[:got])
+
+
+def exchanged(
+    pool: Any,  # noqa: ANN401 - see above
+    head: str,
+    headers: Mapping[str, str],
+    body: bytes | io.RawIOBase,
+) -> Exchange:
     """Send a request on a connection of a pool; return its answer, whose body is open.
 
-    `head` is the method and the target.
+    `head` is the method and the target. A body that is a file is sent from its begin to its end.
 
     Raises:
         NotPlain, OSError: there is no answer that can be used.
@@ -137,7 +177,7 @@ def exchanged(pool: Any, head: str, headers: Mapping[str, str], body: bytes) -> 
     if not all(value.isascii() and value.isprintable() for value in headers.values()):
         raise ValueError("a header has a character that none can have")
     lines = [f"{head} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    request = "\r\n".join([*lines, "", ""]).encode("ascii") + body
+    request = "\r\n".join([*lines, "", ""]).encode("ascii")
     connection = pool._get_conn()  # noqa: SLF001 - see above
     answer = Exchange(pool, connection)
     try:
@@ -145,7 +185,7 @@ def exchanged(pool: Any, head: str, headers: Mapping[str, str], body: bytes) -> 
             connection.timeout = pool.timeout.connect_timeout
             connection.connect()
         connection.sock.settimeout(pool.timeout.read_timeout)
-        answer.begin(request)
+        answer.begin(request, body)
     except BaseException:
         with suppress(OSError):
             answer.close()

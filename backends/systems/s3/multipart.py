@@ -80,7 +80,8 @@ def ranges(size: int, part_bytes: int) -> list[tuple[int, int, int]]:
 class FileSlice(io.RawIOBase):
     """A range of an open file as a file of its own, read by pread(2).
 
-    Slices of one descriptor are independent of each other and of its offset.
+    Slices of one descriptor are independent of each other and of its offset. A read raises
+    `ObjectRefused` where the file has become shorter.
     """
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
@@ -106,6 +107,8 @@ class FileSlice(io.RawIOBase):
         """Fill a buffer; fewer bytes at the end of the slice."""
         view = memoryview(buffer)[: max(0, self._size - self._at)]
         count = os.preadv(self._descriptor, [view], self._offset + self._at) if view else 0
+        if view and not count:
+            raise ObjectRefused("The file became shorter while it was sent.")
         self._at += count
         return count
 

@@ -1,6 +1,6 @@
 """The bytes of an object, read as a stream that continues after a broken connection."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -64,17 +64,37 @@ class ObjectReader:
             ObjectChanged: the connection broke, and the object is another one now.
             ObjectStorageUnavailable: it broke again and again.
         """
+        block = b""
+
+        def read() -> int:
+            nonlocal block
+            block = self._body.read(min(size, self.length))
+            return len(block)
+
+        self._get(read)
+        return block
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer as far as bytes are there, and return their number; 0 at the end.
+
+        Raises:
+            As `read`.
+        """
+        return self._get(lambda: self._body.readinto(buffer[: self.length]))
+
+    def _get(self, read: Callable[[], int]) -> int:
+        """Return the number of bytes that `read` gets from the body, which may be a new one."""
         for _ in range(BREAKS_MAX):
             if self.length == 0:
-                return b""
+                return 0
             try:
-                block: bytes = self._body.read(min(size, self.length))
+                got = read()
             except (BotoCoreError, HTTPError, OSError):
-                block = b""
-            if block:
-                self._at += len(block)
-                self.length -= len(block)
-                return block
+                got = 0
+            if got:
+                self._at += got
+                self.length -= got
+                return got
             self._reopen()
         raise ObjectStorageUnavailable("The connection broke several times in the same place.")
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,6 +55,23 @@ def test_a_file_is_sent_in_parts_from_its_descriptor(bucket: Bucket, tmp_path: P
     assert bucket.head("f").etag.endswith("-3")
     with bucket.read("f") as reader:
         assert b"".join(reader) == data
+
+
+def test_a_slow_part_holds_up_no_other(bucket: Bucket) -> None:
+    """Two at a time: the first one ends after all others."""
+    others_ended, ended = threading.Event(), list[int]()
+
+    def work(number: int) -> int:
+        if number == 0:
+            assert others_ended.wait(60)
+        return number
+
+    for number in bucket._calls.as_they_end(work, range(10), 2):
+        ended.append(number)
+        if len(ended) == 9:
+            others_ended.set()
+    assert sorted(ended) == list(range(10))
+    assert ended[-1] == 0
 
 
 @pytest.mark.parametrize("error", [Released("drained"), BackendFailed("broken")])

@@ -1,11 +1,14 @@
 """Requests without boto3's machinery: the same answers, and boto3 where they do not succeed."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backends.systems.s3 import Bucket, ObjectNotFound, S3Endpoint
+from backends.systems.s3 import Bucket, ObjectNotFound, ObjectRefused, S3Endpoint
 from backends.systems.s3.endpoint import connection
+from backends.systems.s3.multipart import PART_BYTES
 from core.errors import StorageError
 from tests.support.object_storage import Fault, FaultyStorage
 
@@ -97,6 +100,34 @@ def test_what_does_not_succeed_is_asked_by_boto3(behind: Bucket, faulty: FaultyS
     assert [OF_BOTO3 in one.headers for one in faulty.seen] == [False, True] * 2
     with pytest.raises(ObjectNotFound):
         behind.read("none")
+
+
+@pytest.mark.parametrize("size", [1, 65_536, 65_537, PART_BYTES, PART_BYTES + 1])
+def test_a_file_needs_no_boto3_for_its_bytes(
+    behind: Bucket, faulty: FaultyStorage, tmp_path: Path, size: int
+) -> None:
+    """Small ones are sent from memory, others from their descriptor, big ones in parts."""
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    parts = 2 if size > PART_BYTES else 0
+    faulty.faults = [Fault("PUT", "partNumber=2", status=503, code="SlowDown")]
+    with (tmp_path / "f").open("rb") as file:
+        behind.upload_file("d/ü +", file.fileno(), size, metadata=METADATA)
+    puts = [OF_BOTO3 in one.headers for one in faulty.seen if one.method == "PUT"]
+    assert sorted(puts) == ([False, False, True] if parts else [False])
+    head = behind.head("d/ü +")
+    assert (head.size, head.metadata) == (size, METADATA)
+    with behind.read("d/ü +") as reader:
+        assert b"".join(reader) == data
+
+
+@pytest.mark.parametrize("size", [10, 100_000, PART_BYTES + 10])
+def test_a_file_that_became_shorter_is_no_object(behind: Bucket, tmp_path: Path, size: int) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (size - 1))
+    with (tmp_path / "f").open("rb") as file, pytest.raises(ObjectRefused):
+        behind.upload_file("f", file.fileno(), size)
+    assert behind.find("f") is None
+    assert not list(behind.unfinished())
 
 
 def test_what_no_header_can_have_is_refused_by_boto3(behind: Bucket) -> None:

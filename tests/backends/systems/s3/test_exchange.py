@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 
 import pytest
 from urllib3 import HTTPConnectionPool, Timeout
@@ -20,6 +21,8 @@ class Scripted:
     def __init__(self) -> None:
         self.answers: list[list[bytes]] = []
         self.hangs_up = False
+        #: A request has at least so many bytes.
+        self.request_bytes = 1
         self.connections = 0
         self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -39,6 +42,8 @@ class Scripted:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with client:
             while request := client.recv(1 << 16):
+                while len(request) < self.request_bytes:
+                    request += client.recv(1 << 16)
                 self.requests.append(request)
                 for piece in self.answers.pop(0):
                     client.sendall(piece)
@@ -82,6 +87,30 @@ def test_head_and_body_are_sent_at_once(server: Scripted, pool: HTTPConnectionPo
     answer = exchanged(pool, "PUT /b/k", {"content-length": "4"}, b"data")
     assert (answer.status, answer.read(10)) == (200, b"")
     assert server.requests == [b"PUT /b/k HTTP/1.1\r\ncontent-length: 4\r\n\r\ndata"]
+
+
+def test_a_file_is_sent_from_its_begin(server: Scripted, pool: HTTPConnectionPool) -> None:
+    sent = b"PUT /b/k HTTP/1.1\r\ncontent-length: 4\r\n\r\ndata"
+    server.answers, server.request_bytes = [[OK]], len(sent)
+    file = BytesIO(b"data")
+    file.seek(2)
+    answer = exchanged(pool, "PUT /b/k", {"content-length": "4"}, file)  # type: ignore[arg-type]
+    assert (answer.status, answer.read()) == (200, b"data")
+    assert server.requests == [sent]
+
+
+def test_a_buffer_is_filled_with_what_arrives(server: Scripted, pool: HTTPConnectionPool) -> None:
+    server.answers = [[OK[:-3], OK[-3:-2], OK[-2:]], [OK[:-2]]]
+    buffer, found = memoryview(bytearray(3)), b""
+    answer = exchanged(pool, "GET /b/k", {}, b"")
+    while got := answer.readinto(buffer):
+        found += buffer[:got]
+    assert (found, answer.readinto(buffer), server.connections) == (b"data", 0, 1)
+    server.hangs_up = True
+    answer = exchanged(pool, "GET /b/k", {}, b"")
+    assert answer.readinto(buffer) == 2
+    with pytest.raises(ConnectionResetError):
+        answer.readinto(buffer)
 
 
 def test_a_connection_that_the_server_ends_is_not(

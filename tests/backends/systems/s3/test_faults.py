@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,20 @@ def test_a_download_continues_where_it_broke(behind: Bucket, faulty: FaultyStora
     assert faulty.count("GET", "/f") == 4
 
 
+def test_a_buffer_is_filled_on_where_a_download_broke(
+    behind: Bucket, faulty: FaultyStorage
+) -> None:
+    send(behind)
+    faulty.faults = [Fault("GET", "/f", times=3, cut=MIB)]
+    buffer, found = memoryview(bytearray(100_000)), b""
+    with behind.read("f", 7) as reader:
+        while got := reader.readinto(buffer):
+            found += buffer[:got]
+        assert reader.readinto(buffer) == 0
+    assert found == DATA[7:]
+    assert faulty.count("GET", "/f") == 4
+
+
 def test_a_download_never_mixes_two_objects(behind: Bucket, faulty: FaultyStorage) -> None:
     send(behind)
     faulty.faults = [Fault("GET", "/f", cut=MIB)]
@@ -223,7 +238,9 @@ def test_no_error_has_a_secret(
     assert SECRET_KEY not in texts(raised.value)
 
 
-def test_only_a_trusted_server_is_spoken_to(object_storage: ObjectStorage, bucket: Bucket) -> None:
+def test_only_a_trusted_server_is_spoken_to(
+    object_storage: ObjectStorage, bucket: Bucket, tmp_path: Path
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate())
     server = FaultyStorage(object_storage, tls=context)
@@ -232,10 +249,19 @@ def test_only_a_trusted_server_is_spoken_to(object_storage: ObjectStorage, bucke
             Bucket(replace(server.endpoint, attempts=1), bucket.name).check()
         assert not server.seen
         trusting = replace(server.endpoint, ca_file=str(certificate()[0]))
-        Bucket(trusting, bucket.name).put("f", b"1")
+        through = Bucket(trusting, bucket.name)
+        through.put("f", b"1")
+        (tmp_path / "f").write_bytes(DATA * 2)
+        with (tmp_path / "f").open("rb") as file:
+            through.upload_file("parts", file.fileno(), 2 * len(DATA))
+            through.upload_file("whole", file.fileno(), len(DATA))
+        with through.read("whole") as reader:
+            assert b"".join(reader) == DATA
     finally:
         server.close()
     assert bucket.head("f").size == 1
+    with bucket.read("parts") as reader:
+        assert b"".join(reader) == DATA * 2
 
 
 @pytest.mark.parametrize(

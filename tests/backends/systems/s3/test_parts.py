@@ -61,4 +61,12 @@ def test_a_slice_is_a_file_of_its_own(tmp_path: Path) -> None:
         assert one.seek(1, os.SEEK_SET) == 1
         assert one.read(9) == b"3456"
         assert one.read(1) == b""
-        assert FileSlice(file.fileno(), 8, 5).read() == b"89"
+
+
+def test_a_file_that_became_shorter_is_no_shorter_slice(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"0123456789")
+    with (tmp_path / "f").open("rb") as file:
+        one = FileSlice(file.fileno(), 8, 5)
+        assert one.read(2) == b"89"
+        with pytest.raises(ObjectRefused):
+            one.read(1)
