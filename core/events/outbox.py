@@ -70,7 +70,7 @@ class Outbox:
         fields = cast("dict[str, str]", self._jobs.hgetall(f"{PREFIX}job:{job}"))
         published = False
         try:
-            record = Job.from_fields(fields)
+            record = Job.from_fields(fields, job)
             for mark, event in ended_imports(record):
                 self._bus.stream_once(mark, event)
             published = self._bus.publish_end(end_event_of(record))

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from core.jobs import packing
 from core.names import moment_of_ms
 from core.redis import json
 
@@ -108,10 +109,16 @@ class Job:
     fields: dict[str, str] = field(repr=False)
 
     @classmethod
-    def from_fields(cls, fields: dict[str, str]) -> "Job":
-        """Return the job of a record's fields."""
+    def from_fields(cls, fields: dict[str, str], job: str = "") -> "Job":
+        """Return the job of a record's fields; the record of one that ended is a small one.
+
+        Raises:
+            KeyError, ValueError: the record is damaged, or of another version.
+        """
+        packing.unpack(fields)
+        fields.setdefault("updated_at", fields.get("ended_at", ""))
         return cls(
-            id=fields["id"],
+            id=job or fields["id"],
             verb=fields["verb"],
             volume=fields["volume"],
             lane=Lane(fields["lane"]),
@@ -120,7 +127,7 @@ class Job:
             seq=int(fields["seq"]),
             version=int(fields["version"]),
             attempt=int(fields["attempt"]),
-            losses=int(fields["losses"]),
+            losses=int(fields.get("losses", "0")),
             priority=int(fields["priority"]),
             fields=fields,
         )

@@ -30,7 +30,6 @@ _SETTLE = (
     "outbox:seq",
 )
 _FORGET = (
-    "ix:all",
     "ix:state:succeeded",
     "ix:state:partial",
     "ix:state:failed",
@@ -57,7 +56,7 @@ FIXED: dict[str, tuple[str, ...]] = {
     "reap": _SETTLE,
     "refuse": _SETTLE,
     "release": (*_ADMIT, *_LIVE),
-    "submit": (*_ADMIT, "seq", "ix:all", "ix:state:queued", "deadlines"),
+    "submit": (*_ADMIT, "seq", "ix:state:queued", "deadlines"),
     "sweep": _FORGET,
 }
 

@@ -32,6 +32,8 @@ TURNS_MAX = 100
 #: A plan names so many of the jobs that it would wait for.
 HOLDERS_MAX = 100
 FOR_A_SLOT = "waiting for a slot"
+#: What the log of a job says that one run took and ended.
+_OF_A_PLAIN_LIFE = ("created_at", "started_at", "ended_at", "state", "node")
 #: Filters that have an index of their own, by the name callers use.
 INDEXED = ("state", "verb", "volume", "scope", "vfolder", "requester", "label")
 
@@ -97,8 +99,8 @@ class JobLists:
         return JobListPage(jobs, "")
 
     def _newest_first(self, query: Query) -> Iterator[Job]:
-        names = [f"{key}:{value}" for key, value in query.filters.items() if value] or ["all"]
-        smallest, others = self._smallest(names)
+        names = [f"{key}:{value}" for key, value in query.filters.items() if value]
+        smallest, others = self._smallest(names) if names else (None, [])
         bound, count = _bound(query.cursor), query.limit
         while batch := self._batch(smallest, bound, count):
             ids = [job for job, _ in batch]
@@ -119,20 +121,18 @@ class JobLists:
         ranked = [name for _, name in sorted(zip(sizes, names, strict=True))]
         return ranked[0], ranked[1:]
 
-    def _batch(self, index: str, bound: str, count: int) -> list[tuple[str, float]]:
-        return cast(
-            "list[tuple[str, float]]",
-            self._redis.zrange(
-                f"{PREFIX}ix:{index}",
-                cast("int", bound),
-                cast("int", "-inf"),
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=count,
-                withscores=True,
-            ),
-        )
+    def _batch(self, index: str | None, bound: str, count: int) -> list[tuple[str, float]]:
+        """Return the newest jobs of an index below a bound; without one those of all states.
+
+        One transaction: a job that changes its state meanwhile is in one of the states.
+        """
+        indexes = [index] if index else [f"state:{state}" for state in State]
+        with self._redis.pipeline(transaction=True) as pipe:
+            for name in indexes:
+                key = f"{PREFIX}ix:{name}"
+                pipe.zrevrangebyscore(key, bound, "-inf", 0, count, withscores=True)
+            found = [one for page in pipe.execute() for one in page]
+        return sorted(found, key=itemgetter(1), reverse=True)[:count]
 
     def _matching(self, ids: list[str], indexes: list[str]) -> set[str]:
         kept = set(ids)
@@ -163,7 +163,7 @@ class JobLists:
         jobs = []
         for job, fields in found:
             try:
-                jobs += [Job.from_fields(fields)] if fields else []
+                jobs += [Job.from_fields(fields, job)] if fields else []
             except (KeyError, ValueError) as error:
                 _log.warning("job record not read", job_id=job, reason=type(error).__name__)
         return jobs
@@ -282,8 +282,10 @@ class JobLists:
         """Return the log of a job, oldest line first; a long log has lost its oldest lines."""
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.lrange(f"{PREFIX}log:{job}", 0, -1)
-            pipe.hget(f"{PREFIX}job:{job}", "log")
-            lines, packed = pipe.execute()
+            pipe.hmget(f"{PREFIX}job:{job}", "log", *_OF_A_PLAIN_LIFE)
+            lines, (packed, *record) = pipe.execute()
+        if not packed and not lines and None not in record:
+            return _plain_life(*record)
         found = json.loads(packed) if packed else [json.loads(line) for line in lines]
         return [_log_line(line) for line in found]
 
@@ -343,6 +345,16 @@ class _Place:
 
     def ready(self, scope: str) -> str:
         return f"{PREFIX}ready:{self._lane}:{scope}"
+
+
+def _plain_life(created: str, started: str, ended: str, state: str, node: str) -> list[Any]:
+    """Return the log of a job that one run took and ended; no record keeps these lines."""
+    lines = [
+        ["submitted", int(created), 0, "", ""],
+        ["claimed", int(started), 1, node, ""],
+        [state, int(ended), 1, node, ""],
+    ]
+    return [_log_line(line) for line in lines]
 
 
 def _log_line(line: list[Any] | dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from core.jobs.requests import CONFLICTS
 from core.jobs.store.messages import PREFIX
 
 #: The number of the present layout of keys. Another one is migrated (`migration`).
-LAYOUT = "2"
+LAYOUT = "3"
 #: The jobs that one script wakes and admits at most; `proceed` continues. 50 cost about 2 ms.
 BATCH = 50
 #: The shared parts, in their order.

@@ -1,6 +1,7 @@
-"""From the former layout of keys (1) to the present one, at the first move after an upgrade.
+"""From former layouts of keys (1, 2) to the present one, at the first move after an upgrade.
 
 Layout 1 had one queue per vfolder for all modes, and wrote into each waiting job what it waits for.
+Both had an index of all jobs, and larger records of ended jobs, which are read as they are.
 Every script refuses a store of another layout, so nothing moves while one process migrates; the
 others wait. Each step may be repeated: when the process dies, another one begins again. Only live
 jobs are touched. Processes of the former version must have ended before.
@@ -22,6 +23,9 @@ _log = logger(__name__)
 
 _LAYOUT = PREFIX + "layout"
 _LOCK = PREFIX + "layout:lock"
+#: Layout 1 has no number.
+_WITH_LOCKS = "2"
+_ALL_JOBS = PREFIX + "ix:all"
 _LIVE = ("running", "cancelling", "queued")
 #: Jobs or keys per script.
 _BATCH = 100
@@ -51,13 +55,13 @@ def migrate(client: "redis.Redis") -> None:
     until = time.monotonic() + _PATIENCE_SECONDS
     token = uuid4().hex
     while (found := cast("str | None", client.get(_LAYOUT))) != LAYOUT:
-        if found is not None:
+        if found not in (None, _WITH_LOCKS):
             raise StoreOfOtherLayout(
                 f"The store of jobs has layout {found}, and this version knows {LAYOUT}; "
                 "start the version that wrote it."
             )
         if client.set(_LOCK, token, nx=True, px=_LOCK_MS):
-            _Migration(client, token).run()
+            _Migration(client, token).run(found)
         if time.monotonic() > until:
             raise StoreOfOtherLayout("The store of jobs is being migrated; try again in a minute.")
         time.sleep(_POLL_SECONDS)
@@ -71,17 +75,23 @@ class _Migration:
         self._token = token
         self._script = client.register_script(dict(script_texts())["migrate"])
 
-    def run(self) -> None:
+    def run(self, former: str | None) -> None:
         done = (
+            (former == _WITH_LOCKS or self._new_queues())
+            and self._step("drop", keys=[_ALL_JOBS])
+            and self._step("done")
+        )
+        if self._redis.exists(PREFIX + "seq"):  # else it was empty
+            _log.info("store of jobs migrated", layout=LAYOUT, done=done)
+
+    def _new_queues(self) -> bool:
+        return (
             self._on_keys("turns", "ring:*")
             and self._on_jobs("locks")
             and self._on_jobs("queues")
             and all(self._on_keys("drop", old) for old in ("lockq:*", "waiters:*", "waiting:*"))
             and self._on_keys("counts", "turns:*")
-            and self._step("done")
         )
-        if self._redis.exists(PREFIX + "seq"):  # else it was empty
-            _log.info("store of jobs migrated", layout=LAYOUT, done=done)
 
     def _step(self, step: str, *arguments: str, keys: list[str] | None = None) -> bool:
         answer = self._script(keys=keys or [], args=[self._token, str(_LOCK_MS), step, *arguments])

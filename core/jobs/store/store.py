@@ -11,6 +11,7 @@ import redis
 from redis.commands.core import Script
 
 from core.errors import Conflict, EndNotPublished, JobNotFound, KeyReused, Locked, NotCancellable
+from core.jobs import packing
 from core.jobs.job import Job, new_id, queue_name
 from core.jobs.store.keys import keys_of, of_lanes, of_run, of_submission
 from core.jobs.store.lists import explain
@@ -18,6 +19,7 @@ from core.jobs.store.loading import BATCH, script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
 from core.jobs.store.migration import is_other_layout, migrate
 from core.redis import dumps
+from core.redis.json import loads
 
 __all__ = ["PREFIX", "TASK_PREFIX", "Doorbell", "JobEnd", "JobStore", "Ringer", "Submission"]
 
@@ -130,14 +132,14 @@ class JobStore:
             # An older server, or one without an append-only file, refuses.
             self._can_wait = not isinstance(synced, redis.ResponseError)
             if isinstance(fields, dict) and fields:
-                return self._job(fields)
+                return self._job(fields, job)
         return self.get(job)
 
-    def _job(self, fields: dict[str, str]) -> Job:
-        job = Job.from_fields(fields)
-        if job.waits:
-            explain(self.redis, [job])
-        return job
+    def _job(self, fields: dict[str, str], job: str) -> Job:
+        found = Job.from_fields(fields, job)
+        if found.waits:
+            explain(self.redis, [found])
+        return found
 
     def has_idempotency_key(self, requester: str, idempotency_key: str) -> bool:
         """Return whether a request with this key was accepted before."""
@@ -154,7 +156,7 @@ class JobStore:
         fields = cast("dict[str, str]", self.redis.hgetall(PREFIX + "job:" + job))
         if not fields:
             raise JobNotFound("No job of that id is known; ended jobs are forgotten after a while.")
-        return self._job(fields)
+        return self._job(fields, job)
 
     def claim(self, job: str, run: str, node: str, lease_seconds: float, process: str = "") -> str:
         """Take a job for a run; return `ok`, or why not.
@@ -197,16 +199,36 @@ class JobStore:
         return self._move("release", keys_of("release", job), job, run, reason, progress) == ["ok"]
 
     def finish(self, job: str, run: str, end: "JobEnd") -> bool:
-        """End a job; False when the run no longer holds it.
+        """End a job; False when the run no longer holds it. Costs two round trips.
 
         Raises:
             ValueError: the state is not an end, or is `cancelled` without a cancel request.
         """
         arguments = job, run, end.state.value, end.result, end.error, end.progress
-        (outcome,) = self._move("finish", keys_of("finish", job), *arguments)
+        packed = self._packed(job, end)
+        (outcome,) = self._move("finish", keys_of("finish", job), *arguments, *packed)
         if outcome == "refused":
             raise ValueError(f"a job may not end as {end.state} here")
         return outcome != "lost"
+
+    def _packed(self, job: str, end: "JobEnd") -> tuple[str, str]:
+        """Return the texts of a record at its end, packed, and its vfolders; empty for none."""
+        names = "request", "scope", "locks", "progress"
+        values = cast("list[str | None]", self.redis.hmget(f"{PREFIX}job:{job}", names))
+        record = dict(zip(names, values, strict=True))
+        if not record["request"] or record["locks"] is None:
+            return "", ""  # it has ended
+        locks: list[tuple[str, str]] = loads(record["locks"])
+        fields = {
+            "request": record["request"],
+            "scope": record["scope"] or "",
+            "vfolders": " ".join(vfolder.partition("/")[2] for vfolder, _ in locks),
+            "result": end.result,
+            "error": end.error,
+            "progress": end.progress or record["progress"] or "",
+        }
+        found = packing.packed(fields, packing.known_of(fields))
+        return found, fields["vfolders"] if found else ""
 
     def cancel(self, job: str, requester: str = "") -> Job:
         """Request the cancel of a job; a job that never ran is cancelled at once.

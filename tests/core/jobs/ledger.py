@@ -130,7 +130,7 @@ class Ledger:
         expected: dict[str, set[str]] = {}
         for job, record in self.jobs.items():
             names = ("verb", "volume", "scope", "label", "requester", "state")
-            listed = ["all", *(f"{name}:{record[name]}" for name in names if record[name])]
+            listed = [f"{name}:{record[name]}" for name in names if record[name]]
             listed += [f"vfolder:{key.partition('/')[2]}" for key, _ in self.locks(job)]
             listed += [f"vfolder:{vfolder}" for vfolder in record["vfolders"].split()]
             for name in listed:
@@ -140,8 +140,9 @@ class Ledger:
                 expected.setdefault(f"ended:{kept}", set()).add(job)
         found = {k: set(v) for k, v in self.keys.items() if k.startswith(("ix:", "ended:"))}
         assert found == expected
-        logs = {k for k in self.keys if k.startswith("log:")}
-        assert logs == {f"log:{job}" for job, record in self.jobs.items() if "log" not in record}
+        logs = {k.removeprefix("log:") for k in self.keys if k.startswith("log:")}
+        assert {job for job in self.jobs if not self.state(job).ended} <= logs <= set(self.jobs)
+        assert not {job for job in logs if "log" in self.jobs[job]}
 
     def _locks(self) -> None:
         expected: dict[str, Zset] = {}

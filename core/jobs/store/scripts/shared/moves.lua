@@ -18,11 +18,20 @@ local function requeue(id, at, rings)
   admit(job.lane, at, rings)
 end
 
--- What only a live job needs; its queues, locks and keys are left when it ends.
+-- What only a live job needs; its queues, locks and keys are left when it ends. Its key has its id, and
+-- nothing changes it after its end.
 local LIVE_FIELDS = { 'locks', 'title', 'natural', 'hash', 'turn', 'ring_again', 'admitted', 'parked',
-  'process', 'share', 'final' }
+  'process', 'share', 'final', 'rung', 'id', 'updated_at' }
 -- What is left out of the record of an ended job when it is empty or '0'.
-local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester' }
+local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester', 'losses' }
+
+-- Whether the log of an ended job says no more than its record: one run took it and ended it. Readers then
+-- write these lines themselves (core/jobs/store/lists.py).
+local function is_plain(id, lines)
+  local v = redis.call('HMGET', jobkey(id), 'created_at', 'started_at', 'ended_at', 'state', 'node')
+  return v[2] and #lines == 3 and lines[1] == log_line('submitted', v[1], 0)
+    and lines[2] == log_line('claimed', v[2], 1, v[5]) and lines[3] == log_line(v[4], v[3], 1, v[5])
+end
 
 -- Make the record of an ended job small: most records in a store are of ended jobs.
 local function pack(id)
@@ -33,9 +42,12 @@ local function pack(id)
   end
   redis.call('HDEL', key, unpack(gone))
   if vfolders ~= '' then redis.call('HSET', key, 'vfolders', vfolders) end
-  local lines = '[' .. table.concat(redis.call('LRANGE', P .. 'log:' .. id, 0, -1), ',') .. ']'
-  if #lines > PACKED_LOG_BYTES then return end
-  redis.call('HSET', key, 'log', lines)
+  local lines = redis.call('LRANGE', P .. 'log:' .. id, 0, -1)
+  if not is_plain(id, lines) then
+    local text = '[' .. table.concat(lines, ',') .. ']'
+    if #text > PACKED_LOG_BYTES then return end
+    redis.call('HSET', key, 'log', text)
+  end
   redis.call('DEL', P .. 'log:' .. id)
 end
 

@@ -4,9 +4,11 @@
 --                               `share` the limit its run began with, `person` who requested it (JSON;
 --                               no answer has it), `permitted` that a run has decided about that one,
 --                               `new_name` the name of the vfolder that it makes, `if_expired` that it
---                               counts only while its vfolder is expired
+--                               counts only while its vfolder is expired. That of an ended job is
+--                               smaller (`pack`): `packed` has its texts (core/jobs/packing.py)
 --   log:<id>            list    its history: JSON lines [kind, time (ms), attempt, node, text], at most
---                               LOG_MAX; an ended job has a short one in its record
+--                               LOG_MAX; an ended job has a short one in its record, or none where
+--                               its record says the same (`is_plain`)
 --   ix:<index>          zset    ids by sequence number, for lists
 --   due                 zset    ids by the time (ms) when the reaper looks at them
 --   layout              text    the number of this layout
@@ -55,27 +57,31 @@ local function touch(id, at)
   redis.call('PUBLISH', P .. 'live', id .. ' ' .. version .. ' ' .. get(id, 'state'))
 end
 
+local function log_line(kind, at, attempt, node, text)
+  return cjson.encode({ kind, tonumber(at), tonumber(attempt), node or '', text or '' })
+end
+
 local function log(id, at, kind, text)
-  redis.call('RPUSH', P .. 'log:' .. id,
-    cjson.encode({ kind, at, tonumber(get(id, 'attempt')), get(id, 'node') or '', text or '' }))
+  redis.call('RPUSH', P .. 'log:' .. id, log_line(kind, at, get(id, 'attempt'), get(id, 'node'), text))
   redis.call('LTRIM', P .. 'log:' .. id, -LOG_MAX, -1)
 end
 
 local function index(name, seq, id) redis.call('ZADD', P .. 'ix:' .. name, seq, id) end
 
--- The vfolders that a job locks, without their volumes: from its locks, or from its packed record.
+-- The vfolders that a job locks, without their volumes: from the record of an ended job, or its locks.
 local function vfolders_of(id)
-  local found, locks = {}, get(id, 'locks')
-  for _, lock in ipairs(locks and cjson.decode(locks) or {}) do
+  local found, kept = {}, get(id, 'vfolders')
+  for vfolder in (kept or ''):gmatch('%S+') do table.insert(found, vfolder) end
+  if kept then return found end
+  for _, lock in ipairs(cjson.decode(get(id, 'locks') or '[]')) do
     table.insert(found, (lock[1]:match('^[^/]*/(.*)$')))
   end
-  for vfolder in (get(id, 'vfolders') or ''):gmatch('%S+') do table.insert(found, vfolder) end
   return found
 end
 
--- Every index that lists the job, except that of its state.
+-- Every index that lists the job, except that of its state. All jobs are those of all states.
 local function indexes_of(id)
-  local names = { 'all', 'verb:' .. get(id, 'verb'), 'volume:' .. get(id, 'volume') }
+  local names = { 'verb:' .. get(id, 'verb'), 'volume:' .. get(id, 'volume') }
   for _, field in ipairs({ 'scope', 'requester', 'label' }) do
     local value = get(id, field)
     if value and value ~= '' then table.insert(names, field .. ':' .. value) end
