@@ -39,6 +39,7 @@ _PREFIX_MAX = 155
 #: Eleven octal digits: the largest size, and the last second, of a ustar header.
 _NUMBER_MAX = 8**11 - 1
 _NANOSECONDS = 1_000_000_000
+_TEN_DIGITS = 1_000_000_000
 #: Permissions and the sticky bit; not the set-id bits.
 _MODE = 0o1777
 _FILE, _HARD_LINK, _LINK, _DIRECTORY, _EXTENDED = b"0", b"1", b"2", b"5", b"x"
@@ -220,6 +221,8 @@ def _time(mtime_ns: int) -> bytes:
     seconds, fraction = divmod(mtime_ns, _NANOSECONDS)
     if fraction == 0 and 0 <= seconds <= _NUMBER_MAX:
         return b""
+    if _TEN_DIGITS <= seconds < 10 * _TEN_DIGITS:  # nearly all files: the years 2001 to 2286
+        return b"30 mtime=%d.%09d\n" % (seconds, fraction)
     sign = b"-" if mtime_ns < 0 else b""
     return _record(b"mtime", b"%b%d.%09d" % (sign, *divmod(abs(mtime_ns), _NANOSECONDS)))
 

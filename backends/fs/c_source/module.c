@@ -201,10 +201,10 @@ static PyMethodDef methods[] = {
      "stats(fd, names)\n--\n\nReturn mode, size, and times of change and modification in seconds "
      "for each name (bytes), or None when it is gone."},
     {"details", native_details, METH_VARARGS,
-     "details(fd, make=None, longest=0)\n--\n\nStat the next entries of a directory: ([(name, mode, "
-     "size, mtime_ns, inode, links, device)], [(name, errno)] of those that failed), or None at "
-     "its end. With `make`, a file of one name, shorter than `longest`, is make(name, mode, size, "
-     "mtime_ns, inode, b'', True)."},
+     "details(fd, make=None, longest=0)\n--\n\nStat the next entries of a directory: ([(name, "
+     "mode, size, mtime_ns, inode, links, device)], [(name, errno)] of those that failed), or "
+     "None at its end. With `make`, a file of one name, shorter than `longest`, is make(name, "
+     "mode, size, mtime_ns, inode, b'', True)."},
     {"read", native_read, METH_VARARGS,
      "read(directory, names, sizes)\n--\n\nReturn [(content, size, mtime_ns, inode)] of files of "
      "known sizes; raise OSError for the first that cannot be read."},
@@ -227,9 +227,9 @@ static PyMethodDef methods[] = {
      "(their bytes, their checksums in 32 bits each), or None where one is not as planned, or "
      "needs another form."},
     {"zip_records", native_zip_records, METH_VARARGS,
-     "zip_records(prefix, entries, checksums, offset, largest)\n--\n\nMake the records of entries "
-     "that zip_files made, the first of them at `offset`: (their bytes, the offset behind the "
-     "last entry), or None where one needs another form."},
+     "zip_records(prefix, entries, checksums, offset, largest)\n--\n\nMake the records of "
+     "entries that zip_files made, the first of them at `offset`: (their bytes, the offset behind "
+     "the last entry), or None where one needs another form."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,8 +1,9 @@
 /* Small files of some directories as entries of a zip, in one call without the interpreter's lock;
  * and the records of such entries in the central directory.
  *
- * backends/archives/zips.py has the same in Python. It also has what is rare: entries in another form,
- * files that are not as planned, directories that cannot be opened. Here they are refused with None.
+ * backends/archives/zips.py has the same in Python. It also has what is rare: entries in another
+ * form, files that are not as planned, directories that cannot be opened. Here they are refused
+ * with None.
  */
 #include "zip_items.h"
 

@@ -1,12 +1,12 @@
-/* Entries of a zip whose content is stored, and whose time and sizes need no more than 32 bits: what
- * they have in common with the plan of an archive, and their bytes. */
+/* Entries of a zip whose content is stored, and whose time and sizes need no more than 32 bits:
+ * what they have in common with the plan of an archive, and their bytes. */
 #ifndef VFOLDER_ZIP_ITEMS_H
 #define VFOLDER_ZIP_ITEMS_H
 
 #include "native.h"
 
-/* Bytes of the extra field with the time (Info-ZIP 0x5455); of a local header and of a record of the
- * central directory, without the name. */
+/* Bytes of the extra field with the time (Info-ZIP 0x5455); of a local header and of a record of
+ * the central directory, without the name. */
 #define ZIP_EXTRA_BYTES 9
 #define ZIP_LOCAL_BYTES (30 + ZIP_EXTRA_BYTES)
 #define ZIP_RECORD_BYTES (46 + ZIP_EXTRA_BYTES)
@@ -34,8 +34,8 @@ enum outcome { MADE, REFUSED, FAILED /* with an exception */ };
 int intern_attributes(PyObject *names[ATTRIBUTES]);
 void drop_attributes(PyObject *names[ATTRIBUTES]);
 
-/* Read an entry of a plan into an item that has only its prefix. REFUSED where another form of entry
- * is needed, or where it is larger than `largest`. The item holds references in any case. */
+/* Read an entry of a plan into an item that has only its prefix. REFUSED where another form of
+ * entry is needed, or where it is larger than `largest`. The item holds references in any case. */
 enum outcome look_at(struct item *item, PyObject *entry, PyObject *names[ATTRIBUTES],
                      uint32_t largest);
 void drop_item(struct item *item);

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends.archives import Piece, plan
+from backends.archives import Piece, plan, tars
 from backends.archives.pieces import Extent
 from backends.archives.tars import Tar
 from core.names import VFolderPath
@@ -212,6 +212,12 @@ def test_any_name_link_and_time(
             assert entry.mtime == pytest.approx(time / 10**9, abs=1e-3)
     assert kept == {}
     shutil.rmtree(top)
+
+
+@pytest.mark.parametrize("seconds", [1, 10**9 - 1, 10**9, 8**11, 10**10 - 1, 10**10])
+def test_a_time_begins_with_the_length_of_its_record(seconds: int) -> None:
+    record = tars._time(seconds * 10**9 + 5)
+    assert record == b"%d mtime=%d.000000005\n" % (len(record), seconds)
 
 
 @pytest.mark.parametrize("damage", [os.unlink, lambda path: os.truncate(path, 10)])
