@@ -40,20 +40,21 @@ _VERSION_DIGITS_MAX = 18
 
 def accepted(job: Job) -> Response:
     """Return 202 with the job, its address and when to look again."""
-    response = _document(ended_within(job, _wait_seconds()), 202)
+    job, waited = _waited(job)
+    response = _document(job, 202, waited=waited)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return response
 
 
 def current(job: Job) -> Response:
     """Return the present state of the job, or 304; it may wait for its end first."""
-    job = ended_within(job, _wait_seconds())
+    job, waited = _waited(job)
     if ranges.client_has(job.etag):
         headers = {"ETag": job.etag, "Cache-Control": "no-store"}
         if not job.state.ended:
             headers["Retry-After"] = str(retry_after(job))
         return Response(status=304, headers=headers)
-    return _document(job)
+    return _document(job, waited=waited)
 
 
 def followed(job: Job) -> Response:
@@ -85,12 +86,12 @@ def idempotency_key() -> str:
     return key
 
 
-def _document(job: Job, status: int = 200) -> Response:
+def _document(job: Job, status: int = 200, *, waited: float = 0.0) -> Response:
     response = answer(current_door().jobs.document(job), status)
     response.headers["ETag"] = job.etag
     response.headers["Cache-Control"] = "no-store"
-    if waits := _wait_seconds():
-        response.headers["Preference-Applied"] = f"wait={waits:g}"
+    if waited:
+        response.headers["Preference-Applied"] = f"wait={waited:g}"
     if status == HTTPStatus.ACCEPTED or not job.state.ended:
         response.headers["Retry-After"] = str(retry_after(job))
     return response
@@ -119,9 +120,21 @@ def _last_event_id() -> int:
     return int(text) if known else -1
 
 
+def _waited(job: Job) -> tuple[Job, float]:
+    """Return the job after the wait that the request prefers, and its seconds; 0 without a wait."""
+    seconds = _wait_seconds()
+    waited = _ended_within(job, seconds)
+    return (job, 0.0) if waited is None else (waited, seconds)
+
+
 def ended_within(job: Job, seconds: float) -> Job:
     """Return the job when it has ended or the time is over; at once when too many callers wait."""
+    return _ended_within(job, seconds) or job
+
+
+def _ended_within(job: Job, seconds: float) -> Job | None:
+    """Return the job as `ended_within`; None where it was not waited for."""
     try:
-        return current_door().live.wait(job.id, seconds) if seconds else job
+        return current_door().live.wait(job.id, seconds) if seconds else None
     except Unavailable:
-        return job
+        return None

@@ -16,6 +16,7 @@ from redis.driver_info import DriverInfo
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from core.redis.guard import StoreGuard, guarded
 from core.settings import RedisTarget, Settings
 
 #: A connection that was idle for this long is checked before its next use (seconds).
@@ -53,8 +54,9 @@ def connect(settings: Settings, database: Database, *, text: bool = True) -> "re
     It opens no connection yet. Closing the client closes none, since others use them. Every command
     is tried at most twice and raises `redis.RedisError` after `connect-timeout` or
     `answer-timeout`, so that no door hangs on a frozen server. The second try is safe because all
-    our writes are scripts that may run twice. With Sentinels, each new connection asks them for the
-    master.
+    our writes are scripts that may run twice. A server that does not answer at all is left alone
+    for a moment (`guard`): then commands fail at once. With Sentinels, each new connection asks
+    them for the master.
     """
     own = settings.vfolder.redis
     target = own.target(_ROLES.get(database, ""))
@@ -72,7 +74,9 @@ def connect(settings: Settings, database: Database, *, text: bool = True) -> "re
     key = (msgspec.json.encode(target), settings.directory, int(database), text, times)
     with _shared.lock:
         if key not in _shared.pools:
-            _shared.pools[key] = _pool(target, database, options)
+            pool = _shared.pools[key] = _pool(target, database, options)
+            guard = _shared.guards.setdefault((key[0], times), StoreGuard(own.connect_timeout))
+            pool.connection_class = guarded(pool.connection_class, guard)
         return redis.Redis(connection_pool=_shared.pools[key])
 
 
@@ -82,6 +86,8 @@ class _Shared:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.pools: dict[Any, redis.ConnectionPool] = {}
+        #: By server: all its databases are silent together.
+        self.guards: dict[Any, StoreGuard] = {}
 
 
 _shared = _Shared()

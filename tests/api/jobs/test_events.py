@@ -147,4 +147,7 @@ def test_one_that_may_not_wait_is_answered_at_once(at_rest: Site) -> None:
         wait_for(lambda: any(caller.done() for caller in callers))
         assert site.get(job)["state"] == "queued"
         site.door.call("POST", f"/v1/jobs/{job}/cancel")
-        assert [caller.result().status_code for caller in callers] == [200] * (WAITS + 1)
+        answers = [caller.result() for caller in callers]
+        assert [answer.status_code for answer in answers] == [200] * (WAITS + 1)
+        applied = ["Preference-Applied" in answer.headers for answer in answers]
+        assert sorted(applied) == [False] + [True] * WAITS
