@@ -219,6 +219,23 @@ class ObjectTree(Protocol):
             InvalidParameters: the path is too long for a key, or is no text in UTF-8.
         """
 
+    def put_file(
+        self,
+        path: VFolderPath,
+        descriptor: int,
+        size: int,
+        *,
+        on_part: Callable[[int], object] = ...,
+        metadata: Mapping[str, str] | None = None,
+        continued: ContinuedUpload | None = None,
+    ) -> None:
+        """Write a file as `send` does, into a tree that has other entries; an older file goes.
+
+        Raises:
+            EntryExists: a directory has this name.
+            EntryRefused: a file is where a directory should be.
+        """
+
     def abandon(self, path: VFolderPath, upload_id: str) -> None:
         """Remove the parts of an upload that no run continues; absent or complete is a success."""
 

@@ -284,19 +284,6 @@ def test_entries_are_managed(site: Site) -> None:
     assert site.names(vfolder) == []
 
 
-def test_an_import_is_refused_before_it_downloads(site: Site) -> None:
-    """Models are published by renames, which no bucket has."""
-    target = {"vfolder_id": site.vfolder(), "volume_name": VOLUME}
-    body = {
-        "registry_name": "hub",
-        "models": [{"model_id": "org/model", "revision": "main"}],
-        "storage_step_target_mappings": {"archive": target},
-    }
-    task = site.doors.call("POST", "/v1/registries/huggingface/import", **body)["task_id"]
-    job = site.end(task)
-    assert (job["state"], job["error"]["title"]) == ("failed", "Unsupported operation"), job
-
-
 def test_jobs_do_their_work(site: Site) -> None:
     before = site.objects()
     vfolder = site.vfolder()

@@ -236,12 +236,7 @@ class VFolderObjects:
         on_part: Callable[[int], object] = int,
         **more: Any,  # noqa: ANN401 - as `Bucket.upload_file`
     ) -> None:
-        """Write a file from the first `size` bytes of an open one; an older file is replaced.
-
-        Raises:
-            EntryExists: a directory has this name.
-            EntryRefused: a file is where a directory should be.
-        """
+        """See `ObjectTree.put_file`."""
         if path.is_root or self._has_below(path):
             raise EntryExists(f"{path} is a directory; no file replaces it.")
         self._check_parents(path)

@@ -8,8 +8,9 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Self
 
+from backends.entries import OpenObject
 from backends.systems.registries import RemoteFile
-from backends.systems.s3 import Bucket, MultipartNotFound, ObjectReader
+from backends.systems.s3 import Bucket, MultipartNotFound
 from backends.volumes.artifacts import ObjectStorage
 from core.errors import (
     CopyDiffers,
@@ -79,7 +80,7 @@ class BucketTarget:
     def open(self, number: int, file: ImportFile) -> BinaryIO:
         """Open the object of a file; it cannot seek."""
         reader = self._bucket.read(str(self._places[number] / file.path))
-        return io.BufferedReader(_ObjectFile(reader, self._run.check))
+        return io.BufferedReader(ObjectFile(reader, self._run.check))
 
     def withdraw(self, number: int, files: list[ImportFile]) -> None:
         """Remove objects, also those of an earlier import."""
@@ -142,10 +143,10 @@ class _Checked:
         return self._digest is None or self._digest.hexdigest() == self._file.digest
 
 
-class _ObjectFile(io.RawIOBase):
+class ObjectFile(io.RawIOBase):
     """An object that is read as a file; reads raise when the run must stop."""
 
-    def __init__(self, reader: ObjectReader, check: Callable[[], None]) -> None:
+    def __init__(self, reader: OpenObject, check: Callable[[], None]) -> None:
         self._reader = reader
         self._check = check
 

@@ -42,6 +42,8 @@ from workers.verbs.imports.buckets import BucketSource, BucketTarget
 from workers.verbs.imports.download import Download, patiently
 from workers.verbs.imports.sources import HubSource, ImportFile, ModelSource, ReservoirSource
 from workers.verbs.imports.targets import StorageTarget, Target, VFolderTarget
+from workers.verbs.imports.vfolder_objects import VFolderObjectsTarget
+from workers.verbs.objects import has_objects
 
 _log = logger(__name__)
 #: Files below this size are received beside each other (bytes), so many at a time.
@@ -331,7 +333,8 @@ def _target(context: Context, request: ImportRequest) -> Target:
     places = [_place(request, model) for model in request.models]
     if request.vfolder is not None:
         vfolder = VFolderId.parse(request.vfolder)
-        return VFolderTarget(context, request.volume, vfolder, places)
+        kind = VFolderObjectsTarget if has_objects(context, request.volume) else VFolderTarget
+        return kind(context, request.volume, vfolder, places)
     storage = _object_storage(context.settings, request)
     if storage is not None:
         return BucketTarget(context, storage, places)

@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from backends.base import MountedBackend, Owner
-from backends.entries import HasObjects, object_tree
 from backends.fs import atomic, descriptors, inheritance, layout, paths, translated
 from backends.quota import blame, check_space, soft
 from backends.tree import remove_tree, sync_file_system
@@ -345,8 +344,6 @@ class VFolderTarget(DirectoryTarget):
     ) -> None:
         super().__init__(context, context.root(volume), vfolder.scope, places)
         self._backend: MountedBackend = context.backend(volume)
-        if self._backend.skill(HasObjects) is not None:
-            raise object_tree.unsupported(self._backend, "import models")
         self._vfolder = vfolder
         self._owner = self._backend.mount.owner
 
