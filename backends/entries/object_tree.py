@@ -252,7 +252,11 @@ class ObjectTree(Protocol):
         """
 
     def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
-        """Return the metadata of the marker of a directory."""
+        """Return the metadata of the marker of a directory.
+
+        Raises:
+            EntryNotFound: it has none.
+        """
 
     def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
         """Write the marker of a directory."""

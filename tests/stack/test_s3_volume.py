@@ -652,6 +652,26 @@ def test_a_target_of_objects_is_new(site: Site) -> None:
     assert site.names(target, "again") == site.names(target, "there/a")
 
 
+def test_an_empty_directory_goes_both_ways(site: Site) -> None:
+    """Nothing is copied, and the directory is there."""
+    files, objects, back = site.vfolder("local"), site.vfolder(), site.vfolder("local")
+    (mounted(site, files) / "none").mkdir()
+    up = {"verb": "transfer", "volume": "local", "source": files, "source_path": "none"}
+    up |= {"target": objects, "target_volume": VOLUME, "target_path": "d/there"}
+    down = {"verb": "transfer", "source": objects, "source_path": "d/there"}
+    down |= {"target": back, "target_volume": "local", "target_path": "d"}
+    for body in (up, down):
+        ended = site.job(**body)
+        assert (ended["state"], ended["result"]["files"]) == ("succeeded", 0), ended
+    assert site.names(objects, "d") == [("there", "DIRECTORY", 0)]
+    assert site.names(objects, "d/there") == []
+    assert os.listdir(mounted(site, back) / "d") == []
+    (mounted(site, files) / "none/f").write_bytes(b"1")
+    unmatched = site.job(**up | {"target_path": "other", "filters": ["- *"]})
+    assert unmatched["state"] == "partial", unmatched
+    assert "no entry of the source matches" in unmatched["result"]["sentence"]
+
+
 def scope_bytes(site: Site, vfolder: str) -> int:
     scope = vfolder.partition("/")[0]
     found: int = site.call("GET", "/quota-scope", qsid=scope)["used_bytes"]

@@ -1,6 +1,6 @@
 """Transfers of one file to objects: one object is written, complete or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -35,6 +35,10 @@ class _OneFile:
     def entries(self) -> Iterator[SourceEntry]:
         """See `SendingSource.entries`."""
         yield self._entry
+
+    def top(self) -> Mapping[str, str]:
+        """See `SendingSource.top`."""
+        return self._source.top()
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`."""
@@ -88,6 +92,9 @@ class FileToObjects(TransferToObjects):
         newer = self._source_ns() > time_of(there)
         keeps = conflict == "skip" or (conflict == "newer" and not newer)
         return {"keeps": keeps, "replaced_bytes": there.size}
+
+    def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
+        """Mark nothing: the target is an object."""
 
     def _target(self, manifest: Manifest) -> ObjectTree:  # noqa: ARG002 - as the parent's
         return self._objects.tree(self._vfolder).below(self._path.parent)

@@ -4,7 +4,7 @@ A bucket has no staging and no rename of many objects. So entries appear one by 
 replaced at once, and a job that is cancelled leaves what it has written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -43,6 +43,10 @@ class _OverSource:
     def entries(self) -> Iterator[SourceEntry]:
         """See `SendingSource.entries`."""
         yield from self._source.entries()
+
+    def top(self) -> Mapping[str, str]:
+        """See `SendingSource.top`."""
+        return self._source.top()
 
     def time_ns(self, one: SourceEntry) -> int:
         """See `SendingSource.time_ns`."""
@@ -152,6 +156,10 @@ class OverlayToObjects(TransferToObjects):
         nothing = kept and not outcome.items
         state = State.PARTIAL if nothing else outcome.state
         return Outcome(sentence, result, state, items=outcome.items, size_bytes=outcome.size_bytes)
+
+    def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
+        if not self._is_over:  # else it was there before
+            super()._mark_top(source, target)
 
     def _target(self, manifest: Manifest) -> ObjectTree:
         if not self._is_over:

@@ -8,7 +8,7 @@ a job that does not succeed removes them.
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -29,6 +29,7 @@ from backends.volumes import operations
 from core.errors import (
     BackendFailed,
     CopyDiffers,
+    EntryNotFound,
     QuotaScopeExists,
     StorageError,
     Unavailable,
@@ -70,6 +71,9 @@ class SendingSource(Protocol):
 
     def entries(self) -> Iterator[SourceEntry]:
         """Yield what the request selects, in the same order each time."""
+
+    def top(self) -> Mapping[str, str]:
+        """Return the metadata that the marker of the complete directory gets."""
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """Write the object of an entry."""
@@ -148,6 +152,10 @@ class FileSource:
             if kind == "d":
                 yield from self._below(path)
 
+    def top(self) -> Mapping[str, str]:
+        """See `SendingSource.top`."""
+        return metadata_of(os.fstat(self._root))
+
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`.
 
@@ -225,6 +233,13 @@ class ObjectSource:
         chosen = ChosenObjects(self._selection)
         for one in filter(chosen, self._tree.entries()):
             yield SourceEntry(one.name, "d" if one.marker else "f", one.size, one)
+
+    def top(self) -> Mapping[str, str]:
+        """See `SendingSource.top`: most directories of a bucket have no marker."""
+        try:
+            return self._tree.marker_metadata(VFolderPath(()))
+        except EntryNotFound:
+            return {}
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`."""
@@ -310,12 +325,16 @@ class TransferToObjects:
         change_bytes = size_bytes - int(done.get("replaced_bytes", self._replaced_bytes or 0))
         since_ms = self._run.job.started_ms if change_bytes < 0 else None
         soft.settle(self._backend, self._vfolder, self._run.job.id, change_bytes, since_ms=since_ms)
+        items = items_of(done)
+        found = items or done["failed"] or done.get("same") or done.get("kept")
+        unmatched = self._request.selects and not found
         amount = counted(done["files"], "file")
+        sentence = self._run.summary("transferred", amount, size_bytes=size_bytes)
         return Outcome(
-            sentence=self._run.summary("transferred", amount, size_bytes=size_bytes),
+            sentence=f"{sentence}; no entry of the source matches" if unmatched else sentence,
             result={"source": self._request.source, "target": self._named(), **done},
-            state=State.SUCCEEDED if done["complete"] else State.PARTIAL,
-            items=items_of(done),
+            state=State.SUCCEEDED if done["complete"] and not unmatched else State.PARTIAL,
+            items=items,
             size_bytes=size_bytes,
         )
 
@@ -361,9 +380,15 @@ class TransferToObjects:
             )
             self._run.phase("copy")
             done = self._send_all(source, target, manifest)
+            self._mark_top(source, target)
             if self._request.verify == "checksum":
                 self._verify(source, target)
         return done
+
+    def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
+        """Give a new directory its marker: without one, it is there only while it has entries."""
+        if not self._path.is_root:
+            target.mark(VFolderPath(()), source.top())
 
     def _target(self, manifest: Manifest) -> ObjectTree:
         """Return the place of the objects, which must be free when the first run begins.

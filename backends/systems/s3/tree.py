@@ -451,7 +451,10 @@ class VFolderObjects:
 
     def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
         """See `ObjectTree.marker_metadata`."""
-        return self.bucket.head(self._below(path)).metadata
+        try:
+            return self.bucket.head(self._below(path)).metadata
+        except ObjectNotFound:
+            raise EntryNotFound(f"The directory {path} has no marker.") from None
 
     def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
         """See `ObjectTree.mark`."""

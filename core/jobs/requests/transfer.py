@@ -58,9 +58,14 @@ class TransferRequest(Request, frozen=True, kw_only=True, tag="transfer"):
     @property
     def is_complete(self) -> bool:
         """Return whether it copies the complete vfolder, without selection and bandwidth limit."""
-        chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
         at_root = VFolderPath.parse(self.source_path).is_root
-        return at_root and self.pace is None and not any(chosen)
+        return at_root and self.pace is None and not self.selects
+
+    @property
+    def selects(self) -> bool:
+        """Return whether rules or bounds choose among the entries of the source."""
+        chosen = (self.filters, self.min_bytes, self.max_bytes, self.newer_than, self.older_than)
+        return any(chosen)
 
     def locks(self) -> list[Lock]:
         """Return source shared and target exclusive; within one vfolder only the exclusive one.

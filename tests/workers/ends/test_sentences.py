@@ -36,6 +36,11 @@ def transfer(bench: Bench, target: VFolderId, **more: Any) -> Job:
     return bench.done("transfer", source=str(source), **fields)
 
 
+def empty(bench: Bench) -> Job:
+    words = {"source": str(emptied(bench)), "target": str(bench.absent())}
+    return bench.done("transfer", **words, target_volume=VOLUME)
+
+
 def again(bench: Bench) -> Job:
     source, target = bench.folder(), bench.absent()
     words = {"source": str(source), "target": str(target), "target_volume": VOLUME}
@@ -86,6 +91,12 @@ CASES: dict[str, tuple[Work, int, str, int | None]] = {
     "clone of nothing": (lambda b: clone(b, emptied(b)), OK, rf"cloned .*{TIME}", None),
     "clone of an absent one": (lambda b: clone(b, b.absent()), FAILED, ".*", None),
     "transfer": (lambda b: transfer(b, b.absent()), OK, rf"transferred 3 files, .*{RATE}", 5),
+    "transfer of an empty one": (
+        empty,
+        OK,
+        "transferred an empty directory",
+        0,
+    ),
     "transfer again": (again, OK, "transferred nothing; 3 were the same", 0),
     "transfer that keeps": (kept_file, PARTIAL, "transferred nothing: .* stays.*", 0),
     "transfer that matches nothing": (

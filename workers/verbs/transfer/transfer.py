@@ -578,8 +578,8 @@ class Transfer:
         if "moved" in laid:  # over an existing tree: the target had some of the directories before
             names = (facts.get(kind, 0) for kind in ("files", "hard_links", "links"))
             made = facts | {"directories": max(laid["moved"] - sum(names), 0)}
-        changed = items_of(made) != 0 or laid["dropped"]
-        nothing = not changed and not facts.get("same")
+        done = items_of(made) != 0 or laid["dropped"] or facts.get("same")
+        nothing = not done and (self._request.selects or bool(facts.get("kept")))
         return Outcome(
             sentence=self._sentence(made, result, nothing=nothing),
             result=result,
@@ -596,4 +596,5 @@ class Transfer:
         done = self._run.summary("transferred", *amounts, size_bytes=size_bytes)
         if result.get("method") == "clone":
             done, amounts = "the storage system cloned the vfolder", ["a vfolder"]
-        return "; ".join([done if amounts else "transferred nothing", *left])
+        none = "transferred nothing" if left else "transferred an empty directory"
+        return "; ".join([done if amounts else none, *left])
