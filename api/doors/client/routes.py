@@ -6,19 +6,18 @@ at the routes where a ticket is the one credential. There a browser adds nothing
 not have itself. Refusals have the headers too: a page can tell a lost offset from a lost network.
 People's routes answer pages of `[vfolder.access] origins` alone, which may use the API.
 
-The page: `/page?token=…` uploads files and folders, or downloads, in a browser. All its files come
-from here (tus-js-client too, `api/http/vendored`), so it works without any other network. It knows
-only what the ticket says; the routes check the ticket again.
+The page: `/page?token=…` uploads files and folders, or downloads, in a browser. It is built with
+the console, but needs neither people nor their routes. All its files come from here, so it works
+without any other network. It knows only what the ticket says; the routes check the ticket again.
 """
 
 from collections.abc import Container
 from http import HTTPStatus
-from pathlib import Path
 
-from flask import Blueprint, Response, request, send_from_directory
-from werkzeug.exceptions import NotFound
+from flask import Blueprint, Response, request
 
 from api.doors.client import tus
+from api.doors.console import built_file, ticket_page
 from api.http import RequestContext, answer, this_request
 from api.routes import current_door
 from api.volumes import COMPONENT
@@ -55,19 +54,14 @@ _SAFELISTED = frozenset(
     {"cache-control", "content-language", "content-length", "content-type", "expires"}
     | {"last-modified", "pragma"}
 )
-_HERE = Path(__file__).parent
-#: The files of the page and their directories.
-_PAGE_FILES = {
-    "page.css": _HERE / "page",
-    "page.js": _HERE / "page",
-    "uploads.js": _HERE / "page",
-    "tus.min.js": _HERE.parents[1] / "http" / "vendored",
-}
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'"
 )
-#: Browsers ask after this long (seconds) whether a file changed.
-_FILE_AGE_SECONDS = 3600
+_PAGE_HEADERS = {
+    "Content-Security-Policy": f"{_PAGE_POLICY}; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 @blueprint.get("/", provide_automatic_options=False)
@@ -165,19 +159,10 @@ def _speak_tus(response: Response) -> None:
 @blueprint.get("/page")
 def page() -> Response:
     """Show the page."""
-    return _guarded(send_from_directory(_HERE / "page", "page.html", max_age=0))
+    return ticket_page(_PAGE_HEADERS)
 
 
 @blueprint.get("/page/<name>")
 def page_file(name: str) -> Response:
     """Return a file of the page."""
-    if name not in _PAGE_FILES:
-        raise NotFound
-    return _guarded(send_from_directory(_PAGE_FILES[name], name, max_age=_FILE_AGE_SECONDS))
-
-
-def _guarded(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = f"{_PAGE_POLICY}; frame-ancestors 'none'"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    return built_file(name, _PAGE_HEADERS)

@@ -3,6 +3,6 @@
 `app/` is the source, `dist/` what `make console` builds of it (docs/console.md).
 """
 
-from api.doors.console.routes import blueprint
+from api.doors.console.routes import blueprint, built_file, ticket_page
 
-__all__ = ["blueprint"]
+__all__ = ["blueprint", "built_file", "ticket_page"]

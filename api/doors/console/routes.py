@@ -1,5 +1,6 @@
 """Routes of the console's files. The files of `dist/` are read once per process, and kept packed.
 
+The page for a ticket is built with the console; the client door serves it at an address of its own.
 Every address below `/console` is the same page, which shows what the address names. Files below
 `/console/assets` have a digest in their names, so browsers keep them for good (RFC 8246).
 """
@@ -7,6 +8,7 @@ Every address below `/console` is the same page, which shows what the address na
 import gzip
 import hashlib
 import mimetypes
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,8 @@ blueprint = Blueprint("console", __name__)
 
 _DIST = Path(__file__).parent / "dist"
 _PAGE = "index.html"
+_TICKET_PAGE = "ticket.html"
+_PAGES = frozenset({_PAGE, _TICKET_PAGE})
 _GZIP_LEVEL = 9
 _DIGEST_LENGTH = 32
 _KEPT = "public, max-age=31536000, immutable"
@@ -68,22 +72,32 @@ def _built(path: Path) -> BuiltFile:
 @blueprint.get("/console/<path:place>")
 def page(place: str = "") -> Response:  # noqa: ARG001 - the page reads the address itself
     """Show the console."""
-    return _answer(built_files()[_PAGE], _ASKED_AGAIN)
+    return _answer(built_files()[_PAGE], _ASKED_AGAIN, _HEADERS)
 
 
 @blueprint.get("/console/assets/<name>")
 def asset(name: str) -> Response:
     """Return a file of the console."""
+    return built_file(name, _HEADERS)
+
+
+def ticket_page(headers: Mapping[str, str]) -> Response:
+    """Return the page for a ticket, with these headers."""
+    return _answer(built_files()[_TICKET_PAGE], _ASKED_AGAIN, headers)
+
+
+def built_file(name: str, headers: Mapping[str, str]) -> Response:
+    """Return a file of a page, with these headers; raise NotFound if there is none."""
     found = built_files().get(name)
-    if found is None or name == _PAGE:
+    if found is None or name in _PAGES:
         raise NotFound
-    return _answer(found, _KEPT)
+    return _answer(found, _KEPT, headers)
 
 
-def _answer(file: BuiltFile, caching: str) -> Response:
+def _answer(file: BuiltFile, caching: str, headers: Mapping[str, str]) -> Response:
     is_packed = request.accept_encodings.quality("gzip") > 0
     response = Response(
-        file.packed if is_packed else file.data, content_type=file.content_type, headers=_HEADERS
+        file.packed if is_packed else file.data, content_type=file.content_type, headers=headers
     )
     if is_packed:
         response.headers["Content-Encoding"] = "gzip"

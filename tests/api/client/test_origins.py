@@ -52,7 +52,7 @@ def test_no_page_reads_the_other_routes(door: ClientDoor) -> None:
         answer = requests.get(door.url + path, headers={"Origin": NAMED}, timeout=60)
         assert ALLOWED not in answer.headers, path
         assert "Access-Control-Allow-Credentials" not in answer.headers
-        assert answer.headers["Vary"] == "Origin"
+        assert "Origin" in answer.headers["Vary"]
 
 
 def test_with_names_only_their_pages_read(strict: ClientDoor) -> None:

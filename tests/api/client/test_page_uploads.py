@@ -227,4 +227,4 @@ def test_a_link_whose_path_the_service_keeps(folder: Folder, seen: Browser) -> N
     open_page(seen, folder.upload("", 100, tree=True, selection="0" * 64))
     assert seen.value("document.title") == "Upload files"
     about = seen.value("document.getElementById('about').textContent")
-    assert about.startswith("Files are stored in the directory of this link, each of at most 100 b")
+    assert about.startswith("Files are stored in the directory of this link, each of at most 100 B")

@@ -6,6 +6,7 @@ the ticket, in a browser, on an origin of its own. No client follows a redirect.
 """
 
 import io
+import re
 import zipfile
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -236,8 +237,11 @@ def page(client: ReleasedClient) -> None:
 
 @call("GET", "/page/<name>", "browsers")
 def page_file(client: ReleasedClient) -> None:
-    for name, kind in (("page.js", "javascript"), ("page.css", "text/css")):
-        answer = client.send("GET", f"/page/{name}")
+    text = client.send("GET", "/page?token=x").text
+    for ending, kind in (("js", "javascript"), ("css", "text/css")):
+        found = re.search(rf"\"(page/[\w-]+\.{ending})\"", text)
+        assert found
+        answer = client.send("GET", f"/{found[1]}")
         assert answer.status_code == 200
         assert kind in answer.headers["Content-Type"]
 

@@ -13,7 +13,7 @@ const HASH_LENGTH = 10;
 
 const built = await esbuild.build({
   absWorkingDir: here,
-  entryPoints: { main: "src/main.tsx", style: "src/styles/main.css" },
+  entryPoints: { main: "src/main.tsx", ticket: "src/ticket/main.tsx", style: "src/styles/main.css" },
   outdir: dist,
   bundle: true,
   minify: true,
@@ -26,7 +26,6 @@ const built = await esbuild.build({
   legalComments: "none",
   entryNames: "[name]-[hash]",
   chunkNames: "[name]-[hash]",
-  // The ticket page and the console have the same file of tus-js-client.
   alias: { "tus-js-client": join(vendored, "tus.min.js") },
   define: { "process.env.NODE_ENV": '"production"' },
   metafile: true,
@@ -44,11 +43,14 @@ const named = (entry) =>
 const icon = readFileSync(join(here, "src", "icon.svg"));
 const iconName = `icon-${createHash("sha256").update(icon).digest("hex").slice(0, HASH_LENGTH)}.svg`;
 files.set(iconName, icon);
-const page = readFileSync(join(here, "src", "index.html"), "utf8")
-  .replace("{main}", named("src/main.tsx"))
-  .replace("{style}", named("src/styles/main.css"))
-  .replace("{icon}", iconName);
-files.set("index.html", Buffer.from(page));
+for (const page of ["index.html", "ticket.html"]) {
+  const text = readFileSync(join(here, "src", page), "utf8")
+    .replace("{main}", named("src/main.tsx"))
+    .replace("{ticket}", named("src/ticket/main.tsx"))
+    .replace("{style}", named("src/styles/main.css"))
+    .replace("{icon}", iconName);
+  files.set(page, Buffer.from(text));
+}
 files.set("LICENSES.txt", Buffer.from(licences()));
 
 function licences() {

@@ -17,6 +17,7 @@ declare module "tus-js-client" {
     onShouldRetry?: (error: DetailedError, attempt: number) => boolean;
     onUploadUrlAvailable?: () => void;
     onBeforeRequest?: (request: HttpRequest) => void;
+    fingerprint?: () => Promise<string>;
   }
   export interface HttpRequest {
     getMethod(): string;
@@ -33,11 +34,16 @@ declare module "tus-js-client" {
     originalResponse?: HttpResponse | null;
     causingError?: Error | null;
   }
+  export interface PreviousUpload {
+    uploadUrl: string | null;
+  }
   export class Upload {
     constructor(file: Blob, options: UploadOptions);
     url: string | null;
     start(): void;
     abort(terminate?: boolean): Promise<void>;
+    findPreviousUploads(): Promise<PreviousUpload[]>;
+    resumeFromPreviousUpload(upload: PreviousUpload): void;
   }
   const tus: { Upload: typeof Upload };
   export default tus;

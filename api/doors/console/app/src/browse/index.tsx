@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import { takeKeys } from "../frame/shortcuts";
+import { ofDrop, ofFiles, type Found } from "../lib/chosen";
 import { number, size } from "../lib/format";
 import { useLoad } from "../lib/load";
 import { join, parent, shown } from "../lib/names";
@@ -17,7 +18,7 @@ import { Selection } from "../ui/selection";
 import { toast, toastProblem } from "../ui/toast";
 import { share } from "../people/share";
 import { showTray } from "../people/tray";
-import { add, ofDrop, ofFiles, whenLanded, type Found } from "../people/uploads";
+import { add, whenLanded } from "../people/uploads";
 import { addressOf, base, may, one, reference, titleOf, type VFolder } from "../people/vfolders";
 import { archiveKind, ClipboardButton, deleteEntries, makeDirectory, moveOrCopy, paste, renameEntry, take, undoLast, unpack, type Here } from "./acts";
 import { showDetails } from "./details";

@@ -88,6 +88,9 @@ export function shown(name: string): string {
   });
 }
 
+/** The parts of a name between which a line may break: behind a slash, dash or underscore, before a dot. */
+export const words = (name: string): string[] => name.split(/(?<=[/_\-,;+=@&])(?=[^/_\-,;+=@&.])|(?<=[^/.])(?=\.[^.])/);
+
 export const join = (directory: string, name: string) => (directory ? `${directory}/${name}` : name);
 export const parent = (path: string) => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 export const baseName = (path: string) => path.slice(path.lastIndexOf("/") + 1);

@@ -5,6 +5,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import tus, { type DetailedError, type Upload } from "tus-js-client";
 import { post, Problem, type Facts } from "../lib/api";
+import type { Found } from "../lib/chosen";
 import { base64, beside, join, parent } from "../lib/names";
 import { me } from "../lib/session";
 import { base, reference, type VFolder } from "./vfolders";
@@ -20,10 +21,6 @@ export interface Item {
   problem: Problem | null;
   /** Replace what is there. */
   replace: boolean;
-}
-export interface Found {
-  path: string;
-  file: File;
 }
 
 const AT_A_TIME = 4;
@@ -337,34 +334,3 @@ setInterval(() => {
   before = { sent: counted.sent, at: now };
 }, RATE_MS);
 forgetOld();
-
-// -- What a person drops or chooses ----------------------------------------------------------------
-/** The files of a file field; a folder's files have their path in it. */
-export function ofFiles(files: FileList): Found[] {
-  return [...files].map((file) => ({ path: file.webkitRelativePath || file.name, file }));
-}
-
-/** What was dropped: files, and folders with all that is in them. */
-export async function ofDrop(data: DataTransfer): Promise<{ found: Found[]; empty: string[] }> {
-  const entries = [...data.items].map((one) => one.webkitGetAsEntry()).filter((one) => one !== null);
-  const found: Found[] = [];
-  const empty: string[] = [];
-  const walk = async (entry: FileSystemEntry, path: string): Promise<void> => {
-    if (entry.isFile) {
-      const file = await new Promise<File>((good, bad) => (entry as FileSystemFileEntry).file(good, bad));
-      found.push({ path, file });
-      return;
-    }
-    const reader = (entry as FileSystemDirectoryEntry).createReader();
-    let any = false;
-    for (;;) {
-      const part = await new Promise<FileSystemEntry[]>((good, bad) => reader.readEntries(good, bad));
-      if (!part.length) break;
-      any = true;
-      for (const one of part) await walk(one, `${path}/${one.name}`);
-    }
-    if (!any) empty.push(path);
-  };
-  for (const entry of entries) await walk(entry, entry.name);
-  return { found, empty };
-}

@@ -2,7 +2,7 @@
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
 import { exactBytes, exactMoment, moment, size } from "../lib/format";
-import { isOdd, shown } from "../lib/names";
+import { isOdd, shown, words } from "../lib/names";
 import { Icon, type IconName } from "./icon";
 
 type Attributes = Omit<JSX.IntrinsicElements["button"], "icon">;
@@ -67,9 +67,10 @@ export function Size({ bytes }: { bytes: number | null | undefined }) {
   return <span class="number" title={exactBytes(bytes)}>{size(bytes)}</span>;
 }
 
-/** A name that users gave: what is not seen is made visible. */
+/** A name that users gave: what is not seen is made visible, and a long one breaks between its words. */
 export function Name({ text }: { text: string }) {
-  return isOdd(text) ? <bdi class="name odd">{shown(text)}</bdi> : <bdi class="name">{text}</bdi>;
+  const parts = words(shown(text)).flatMap((word, at) => (at ? [<wbr />, word] : [word]));
+  return <bdi class={isOdd(text) ? "name odd" : "name"}>{parts}</bdi>;
 }
 
 /** A bar; without a value it only says that work goes on. */

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-BVMM4TMS.js";import"./chunk-GLPGIP2D.js";import"./chunk-667CIG5S.js";import"./chunk-JZBBX6PL.js";import"./chunk-GOSUJS3F.js";import"./chunk-BV6EMCV7.js";import"./chunk-PYZXTFMA.js";import"./chunk-26DPA5ZD.js";import"./chunk-GWRMJO5L.js";import"./chunk-BRPCALVT.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
