@@ -30,6 +30,7 @@ from backends.uploads.directories import (
     upload_directory,
 )
 from core.errors import (
+    EntryExists,
     EntryNotFound,
     EntryRefused,
     InvalidParameters,
@@ -53,6 +54,9 @@ from core.uploads import (
 STRETCH_BYTES = 16 << 20
 #: Fewer bytes than this are not worth a system call.
 STRETCH_MIN_BYTES = 4 << 20
+
+#: What is said of a file that an upload may replace no more.
+CHANGED = "The entry is not the one that If-Match names any more; nothing was replaced."
 
 _OPEN_FILE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -128,7 +132,8 @@ class Staging:
 
         Raises:
             VFolderNotFound: the vfolder does not exist.
-            EntryExists: a directory has this name, or a file that must not be replaced.
+            EntryExists: a directory has this name, or a file that must not be replaced, as with
+                `replaces` any but that one.
             PathEscape: a link or a file is where a directory should be.
             DigestMismatch: the bytes are not the announced ones; nothing was published.
             NoSpace, QuotaExceeded, BackendFailed: the storage refuses.
@@ -155,6 +160,7 @@ class Staging:
                 # What it replaces may be less than it was when the space was reserved.
                 soft.reserve(self.backend, vfolder, self.upload.id, size_bytes)
                 since_ms = soft.removal_began(self.backend) if size_bytes < 0 else None
+                self._check_replaced(target.name, parent)
                 self._rename(target.name, parent)
                 os.fsync(parent)
         except (NoSpace, QuotaExceeded) as error:
@@ -194,6 +200,16 @@ class Staging:
 
         more |= {"begun": begun, "on_begun": note}
         owner.send_rest(vfolder, target, self.descriptor, size_bytes, **more)
+
+    def _check_replaced(self, name: str, parent: int) -> None:
+        if not self.upload.replaces:
+            return
+        try:
+            found = paths.file_tag(os.stat(name, dir_fd=parent, follow_symlinks=False))
+        except FileNotFoundError:
+            found = ""
+        if found != self.upload.replaces:
+            raise EntryExists(CHANGED)
 
     def _rename(self, name: str, parent: int) -> None:
         try:

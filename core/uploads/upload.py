@@ -94,6 +94,9 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str = ""
     #: It never replaces a file: where one has its name in the end, it is refused.
     new_only: bool = False
+    #: The entity tag of the file that it replaces; where another one is there in the end, it is
+    #: refused. Empty: it replaces any.
+    replaces: str = ""
 
     @property
     def is_counted(self) -> bool:

@@ -68,7 +68,12 @@ def _join(session: UploadSession, upload: Upload, ids: list[str]) -> Upload:
             raise UploadNotFound("Bytes of the first part are gone; send it again.")
         for part in parts[1:]:
             _append_part(session, staging, part)
-        staging.upload = msgspec.structs.replace(parts[0].upload, digest=upload.digest)
+        staging.upload = msgspec.structs.replace(
+            parts[0].upload,
+            digest=upload.digest,
+            new_only=upload.new_only,
+            replaces=upload.replaces,
+        )
         joined = msgspec.structs.replace(upload, length=total)
         joined = upload_session.finish(staging, joined, VFolderPath.parse(upload.path))
         session.store.create(joined)

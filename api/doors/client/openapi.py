@@ -75,6 +75,8 @@ _CREATION = (
     header("Upload-Defer-Length", "1 when the size is not known yet.", type="string", enum=["1"]),
     header("Upload-Metadata", "Keys with values in base64, such as `relativePath`, `extract`."),
     header("Upload-Concat", "`partial`, or `final;` and the URLs of the parts."),
+    header("If-None-Match", "`*` refuses to replace an entry."),
+    header("If-Match", "The `ETag` of the file that the upload may replace."),
 )
 _ENDED = (404, 410)
 _UPLOAD_REFUSALS = (400, 403, 409, 412, 423, 503, 504)

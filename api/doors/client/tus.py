@@ -49,6 +49,7 @@ HEADERS = (
     "Tus-Checksum-Algorithm",
     "X-HTTP-Method-Override",
     "If-None-Match",
+    "If-Match",
     "X-Requested-With",
     "X-Request-ID",
     "Location",

@@ -16,10 +16,11 @@ from api.jobs import JobSubmission
 from api.routes import Door, current_door
 from api.volumes import WatchedCall
 from backends.base import Backend
+from backends.entries import listing, object_tree
 from backends.uploads import Staging
 from backends.uploads import staging as staging_files
 from core.access import UploadTicket
-from core.errors import JobNotFound
+from core.errors import EntryExists, EntryNotFound, JobNotFound
 from core.jobs import Job
 from core.names import VFolderId, VFolderPath
 from core.uploads import (
@@ -246,12 +247,37 @@ def finish(staging: Staging, upload: Upload, target: VFolderPath) -> Upload:
         StorageError: see `Staging.publish` and `Jobs.submit`; nothing was changed.
     """
     if not upload.extract:
+        check_replaced(staging.backend, upload, target)
         staging.publish(target)
         return msgspec.structs.replace(upload, finished=True)
     staging.make_durable()
     job = _job_for(upload, staging.upload.id, target)
     staging.give_to_job(job.id)
     return msgspec.structs.replace(upload, finished=True, job=job.id)
+
+
+def check_replaced(backend: Backend, upload: Upload, target: VFolderPath) -> None:
+    """Check that an upload replaces the file that it names, if it names one.
+
+    `Staging.publish` looks again at the last moment, where there is a directory to look into.
+
+    Raises:
+        EntryExists: another file is there, or none.
+    """
+    if upload.replaces and tag_of_target(backend, upload, target) != upload.replaces:
+        raise EntryExists(staging_files.CHANGED)
+
+
+def tag_of_target(backend: Backend, upload: Upload, target: VFolderPath) -> str | None:
+    """Return the entity tag of the file at the target of an upload; None where none is."""
+    vfolder = VFolderId.parse(upload.vfolder)
+    try:
+        found: listing.DescribedEntry = object_tree.perform(
+            backend, vfolder, listing.describe_entry, target
+        )
+    except EntryNotFound:
+        return None
+    return found.etag
 
 
 def _job_for(upload: Upload, file: str, target: VFolderPath) -> Job:

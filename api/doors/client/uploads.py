@@ -334,7 +334,8 @@ def create() -> Response:
     A ticket for one file has the file's name. Under a ticket for a directory the name comes from
     the metadata (`relativePath`, else `filename`, else `name`). With `extract` (`tar` or `zip`) in
     the metadata that is the name of a directory, and a job unpacks the archive into it;
-    `Upload-Job` names the job. `If-None-Match: *` refuses an upload that would replace an entry.
+    `Upload-Job` names the job. `If-None-Match: *` refuses an upload that would replace an entry,
+    and `If-Match` one that would replace another file than that with this `ETag`, until its end.
     """
     method = request.headers.get("X-HTTP-Method-Override", "").upper()
     if method in _OVERRIDES:
@@ -348,8 +349,8 @@ def create_in(opening: Opening, location: Callable[[UploadSession], str]) -> Res
     with opening as session:
         kind, parts = tus.concat(request.headers)
         upload = _described(session, kind)
-        if request.headers.get("If-None-Match", "").strip() == "*" and kind != "partial":
-            _check_free(session, upload)
+        if kind != "partial":
+            upload = _conditional(session, upload)
         if kind == "final":
             return _concatenated(session, upload, parts, location)
         if upload.length is not None and upload.limit is not None and upload.length > upload.limit:
@@ -359,6 +360,25 @@ def create_in(opening: Opening, location: Callable[[UploadSession], str]) -> Res
         response = _first_bytes(created)
         response.headers["Location"] = location(created)
         return response
+
+
+def _conditional(session: UploadSession, upload: Upload) -> Upload:
+    """Return an upload that keeps to `If-None-Match: *` and `If-Match` until its end.
+
+    Raises:
+        PreconditionFailed: what is there is not what they expect (RFC 9110 §13.1).
+    """
+    if request.headers.get("If-None-Match", "").strip() == "*":
+        _check_free(session, upload)
+        upload = msgspec.structs.replace(upload, new_only=True)
+    if "If-Match" in request.headers:
+        found = upload_session.tag_of_target(
+            session.backend, upload, VFolderPath.parse(upload.path)
+        )
+        if found is None or not request.if_match.contains(found):
+            raise PreconditionFailed(staging_files.CHANGED)
+        upload = msgspec.structs.replace(upload, replaces=found)
+    return upload
 
 
 def _check_free(session: UploadSession, upload: Upload) -> None:

@@ -82,6 +82,7 @@ _REFUSES = (
             parameters.header("Upload-Defer-Length", "1 when the size is not known yet."),
             parameters.header("Upload-Concat", "`partial`, or `final;` and the URLs of the parts."),
             parameters.header("If-None-Match", "`*` refuses to replace an entry."),
+            parameters.header("If-Match", "The `ETag` of the file that the upload may replace."),
         ),
         refuses=_REFUSES,
         ignores_body=True,
@@ -91,7 +92,9 @@ _REFUSES = (
 def create_upload(asked: PersonRequest) -> Response:
     """Open an upload; `relativePath` in the metadata is the path of the file in the vfolder.
 
-    Its bytes go to the `Location` of the answer. With its last byte the file appears.
+    Its bytes go to the `Location` of the answer. With its last byte the file appears. What
+    `If-None-Match` and `If-Match` refuse at the beginning is 412; where it comes to be while the
+    bytes arrive, the last byte gets 409 and nothing is replaced.
     """
     place = asked.vfolder
     return uploads.create_in(_session(asked, place.volume, str(place.vfolder), ""), _location)

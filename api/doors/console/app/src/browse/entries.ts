@@ -3,6 +3,7 @@ import { batch, signal, type Signal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { asProblem, get, type Problem } from "../lib/api";
 import { SLOW_MS } from "../lib/load";
+import { tryLater } from "../lib/online";
 import type { Sort } from "../ui/grid";
 
 export interface Entry {
@@ -36,12 +37,13 @@ export class Listing {
   readonly slow = signal(false);
   readonly problem = signal<Problem | undefined>(undefined);
   #ending = new AbortController();
+  #forget = () => undefined as void;
 
   constructor(readonly base: string, readonly path: string) {}
 
   /** Ask for everything again; what is there stays until the answer has come. */
   async load(): Promise<void> {
-    this.#ending.abort();
+    this.end();
     const ending = (this.#ending = new AbortController());
     const timer = setTimeout(() => (this.slow.value = true), SLOW_MS);
     this.pending.value = true;
@@ -73,6 +75,7 @@ export class Listing {
     } catch (error) {
       if (ending.signal.aborted) return;
       this.problem.value = asProblem(error);
+      if (!this.problem.value.status) this.#forget = tryLater(() => void this.load());
     }
     clearTimeout(timer);
     this.slow.value = false;
@@ -84,6 +87,7 @@ export class Listing {
     this.leaving.value = names ?? new Set();
   }
   end(): void {
+    this.#forget();
     this.#ending.abort();
   }
 }

@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { running } from "../lib/jobs";
 import { duration } from "../lib/format";
 import { brokenSince, isStale } from "../lib/live";
+import { online } from "../lib/online";
 import { BASE, go, path, place } from "../lib/router";
 import { isOperator, me, signOut } from "../lib/session";
 import { prefer, taste, type Theme } from "../lib/taste";
@@ -124,6 +125,7 @@ function StaleBar() {
     const timer = setInterval(() => (now.value = Date.now()), 1000);
     return () => clearInterval(timer);
   }, []);
+  if (!online.value) return <p class="stale" role="status">{t("offline")}</p>;
   if (!isStale.value || brokenSince.value === null) return null;
   const seconds = Math.max(0, (now.value - brokenSince.value) / 1000);
   return <p class="stale" role="status">{t("live.stopped", { time: duration(seconds) })}</p>;

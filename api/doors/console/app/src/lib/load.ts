@@ -2,6 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { Problem, asProblem } from "./api";
+import { tryLater } from "./online";
 
 /** After so long a part says that storage is slow (milliseconds). */
 export const SLOW_MS = 3000;
@@ -35,6 +36,7 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
     }
     of.current = key;
     const ending = new AbortController();
+    let forget = () => undefined as void;
     pending.value = true;
     const timer = setTimeout(() => (slow.value = true), SLOW_MS);
     const done = () => {
@@ -53,10 +55,12 @@ export function useLoad<T>(key: string | null, load: (signal: AbortSignal) => Pr
         if (ending.signal.aborted) return;
         error.value = asProblem(failure);
         done();
+        if (!error.value.status) forget = tryLater(() => turn.value++);
       },
     );
     return () => {
       ending.abort();
+      forget();
       done();
     };
   }, [key, turn.value]);

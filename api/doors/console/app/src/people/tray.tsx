@@ -2,13 +2,14 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { tray, trayButton } from "../frame/slots";
-import { duration, rate as speed, size } from "../lib/format";
+import { duration, moment, rate as speed, size } from "../lib/format";
 import { shown } from "../lib/names";
+import { online } from "../lib/online";
 import { t } from "../texts";
 import { Button, IconButton, Name, Progress, Size, State } from "../ui/controls";
 import { ask } from "../ui/dialog";
 import { nextStep } from "../ui/parts";
-import { cancelAll, clear, counts, decide, online, pause, paused, rate, retryFailed, turn, worthALook, type Choice, type Item } from "./uploads";
+import { cancelAll, clear, counts, decide, isWaiting, pause, paused, rate, retryFailed, turn, worthALook, type Choice, type Item } from "./uploads";
 
 /** So many files are shown; the rest are counts. */
 const SHOWN_MAX = 200;
@@ -22,7 +23,7 @@ function summary(): string {
   if (!left) return failed + clash ? t("uploads.ended.some", { done, all, n: failed + clash }) : t("uploads.ended", { n: done });
   const text = t("uploads.progress", { done, all, sent: size(sent), bytes: size(bytes) });
   const perSecond = rate.value;
-  if (!online.value) return `${text} · ${t("uploads.offline")}`;
+  if (!online.value || isWaiting.value) return `${text} · ${t("uploads.offline")}`;
   if (paused.value) return `${text} · ${t("uploads.paused")}`;
   if (!perSecond) return text;
   return `${text} · ${speed(perSecond)} · ${t("uploads.left", { time: duration((bytes - sent) / perSecond) })}`;
@@ -95,10 +96,11 @@ function Row({ item }: { item: Item }) {
 const CHOICES: Choice[] = ["both", "replace", "skip"];
 
 function Question({ item }: { item: Item }) {
+  void turn.value;
   const many = counts.value.clash > 1 || counts.value.left > 0;
   return (
     <div class="acts" role="group" aria-label={t("clash.of", { name: shown(item.path) })}>
-      <span>{t("clash")}</span>
+      <span>{t(item.replace ? "clash.changed" : "clash")}{item.there && ` ${t("clash.there", { size: size(item.there.size_bytes), time: moment(item.there.modified_at) })}`}</span>
       {CHOICES.map((choice) => <Button key={choice} onClick={() => decide(item, choice, false)}>{t(`clash.${choice}`)}</Button>)}
       {many && CHOICES.map((choice) => <Button key={choice} kind="quiet" onClick={() => decide(item, choice, true)}>{t(`clash.${choice}.all`)}</Button>)}
     </div>

@@ -4,9 +4,10 @@
  */
 import { computed, effect, signal } from "@preact/signals";
 import tus, { type DetailedError, type Upload } from "tus-js-client";
-import { post, Problem, type Facts } from "../lib/api";
+import { address, asProblem, call, post, Problem, type Facts } from "../lib/api";
 import type { Found } from "../lib/chosen";
 import { base64, beside, join, parent } from "../lib/names";
+import { online, tryLater } from "../lib/online";
 import { me } from "../lib/session";
 import { base, reference, type VFolder } from "./vfolders";
 
@@ -19,8 +20,19 @@ export interface Item {
   sent: number;
   state: UploadState;
   problem: Problem | null;
-  /** Replace what is there. */
+  /** Replace what is there: the version that the person saw, and no newer one. */
   replace: boolean;
+  /** What has the name already. */
+  there: There | null;
+  /** How often it was begun: an older turn ends when it sees a newer one. */
+  turns: number;
+}
+/** An entry that is in the way, as it was when the server refused. */
+export interface There {
+  etag: string | null;
+  kind: string;
+  size_bytes: number | null;
+  modified_at: string | null;
 }
 
 const AT_A_TIME = 4;
@@ -32,6 +44,7 @@ const KEY = "vfolder.upload.";
 const DAY_MS = 86_400_000;
 const DIRECTORIES_AT_ONCE = 1000;
 const RATE_MS = 1000;
+const SHOW_MS = 100;
 /** The most names that "keep both" tries. */
 const NAMES_MAX = 100;
 
@@ -41,7 +54,6 @@ const active = new Map<Item, Upload>();
 /** Rises when something changed; pages that show items read it. */
 export const turn = signal(0);
 export const paused = signal(false);
-export const online = signal(navigator.onLine);
 /** What all clashes of this visit get, once chosen. */
 let always: Choice | null = null;
 export type Choice = "both" | "replace" | "skip";
@@ -61,15 +73,15 @@ export const rate = signal<number | null>(null);
 export const isBusy = computed(() => counts.value.left > 0);
 
 let scheduled = false;
-/** Show what changed, at most once per frame. */
+/** Show what changed, soon: a tray of many small files changes hundreds of times in a second. */
 function changed(): void {
   if (scheduled) return;
   scheduled = true;
-  requestAnimationFrame(() => {
+  setTimeout(() => {
     scheduled = false;
     counts.value = { ...counted };
     turn.value++;
-  });
+  }, SHOW_MS);
 }
 
 function enter(item: Item, state: UploadState): void {
@@ -95,7 +107,7 @@ export function worthALook(most: number): Item[] {
 /** Put files into the queue; empty directories are made at once. */
 export async function add(folder: VFolder, directory: string, found: Found[], emptyDirectories: string[] = []): Promise<void> {
   for (const { path, file } of found) {
-    items.push({ number: items.length, folder, path: join(directory, path), file, sent: 0, state: "waiting", problem: null, replace: false });
+    items.push({ number: items.length, folder, path: join(directory, path), file, sent: 0, state: "waiting", problem: null, replace: false, there: null, turns: 0 });
     counted.all++;
     counted.left++;
     counted.bytes += file.size;
@@ -108,7 +120,7 @@ export async function add(folder: VFolder, directory: string, found: Found[], em
 
 let next = 0;
 function pump(): void {
-  while (!paused.value && online.value && me.value && active.size < AT_A_TIME) {
+  while (!paused.value && !isWaiting.value && online.value && me.value && active.size < AT_A_TIME) {
     while (next < items.length && items[next]!.state !== "waiting") next++;
     const item = items[next];
     if (!item) return;
@@ -145,20 +157,27 @@ async function begin(item: Item): Promise<void> {
   // It has its place at once: `pump` counts it while the digest is made.
   active.set(item, null as unknown as Upload);
   enter(item, "running");
+  const turn = ++item.turns;
   const key = await digest(item);
+  if (item.turns !== turn) return;
+  if (item.state !== "running") return void active.delete(item);
+  const known = remembered(key);
+  let sends = false;
   const upload: Upload = new tus.Upload(item.file, {
     endpoint: `${base(item.folder)}/uploads`,
-    uploadUrl: remembered(key),
+    uploadUrl: known,
     chunkSize: CHUNK_BYTES,
     uploadDataDuringCreation: item.file.size <= SMALL_BYTES,
     storeFingerprintForResuming: false,
     retryDelays: RETRY_MS,
     onBeforeRequest: (request) => {
       request.setHeader("X-VFolder", "1");
+      sends ||= request.getMethod() !== "HEAD";
       if (request.getMethod() !== "POST") return;
       // Metadata of the library is text; the path is bytes.
       request.setHeader("Upload-Metadata", `relativePath ${base64(item.path)}`);
-      if (!item.replace) request.setHeader("If-None-Match", "*");
+      if (item.replace && item.there?.etag) request.setHeader("If-Match", item.there.etag);
+      else request.setHeader("If-None-Match", "*");
     },
     onShouldRetry: (error) => {
       const status = error.originalResponse?.getStatus() ?? 0;
@@ -174,14 +193,11 @@ async function begin(item: Item): Promise<void> {
     },
     onSuccess: () => {
       localStorage.removeItem(key);
-      counted.sent += item.file.size - item.sent;
-      item.sent = item.file.size;
-      leave(item, "done");
-      landed(item);
+      if (sends) done(item);
+      else void compare(item, upload, (there) => there?.size_bytes === item.file.size);
     },
-    onError: (error) => failed(item, error as DetailedError, key),
+    onError: (error) => failed(item, error as DetailedError, key, upload),
   });
-  if (item.state !== "running") return void active.delete(item);
   active.set(item, upload);
   upload.start();
 }
@@ -190,6 +206,13 @@ function leave(item: Item, state: UploadState): void {
   active.delete(item);
   enter(item, state);
   pump();
+}
+
+function done(item: Item): void {
+  counted.sent += item.file.size - item.sent;
+  item.sent = item.file.size;
+  leave(item, "done");
+  landed(item);
 }
 
 function factsOf(error: DetailedError): Facts {
@@ -206,17 +229,80 @@ function isClash(error: DetailedError): boolean {
   return status === 412 || (status === 409 && /exists|already/.test(`${type} ${code}`));
 }
 
-function failed(item: Item, error: DetailedError, key: string): void {
+function failed(item: Item, error: DetailedError, key: string, upload: Upload): void {
   const status = error.originalResponse?.getStatus() ?? 0;
   const facts = factsOf(error);
+  if (!status) return wait(item);
   item.problem = new Problem(status, facts.detail ? facts : { detail: error.message });
   counted.sent -= item.sent;
   item.sent = 0;
-  if (isClash(error)) {
-    localStorage.removeItem(key);
+  if (!isClash(error)) return leave(item, "failed");
+  localStorage.removeItem(key);
+  // What was sent of it can replace nothing any more.
+  if (upload.url) void upload.abort(true).catch(() => undefined);
+  void compare(item, upload, (there) => isSame(item, there));
+}
+
+/** Whether the service could not be reached a moment ago. */
+export const isWaiting = signal(false);
+/** No answer came: all go on from where they were, once there is a network. */
+function wait(item: Item): void {
+  active.delete(item);
+  enter(item, "waiting");
+  next = Math.min(next, item.number);
+  if (isWaiting.value) return;
+  isWaiting.value = true;
+  tryLater(() => {
+    isWaiting.value = false;
+    pump();
+  });
+}
+
+async function look(item: Item): Promise<There | null> {
+  try {
+    const { data, etag } = await call<There>("GET", `${base(item.folder)}/entry`, { query: { path: item.path } });
+    return { ...data, etag };
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** Look at what has the name: a file that `suits` has arrived before, nothing is no reason to ask. */
+async function compare(item: Item, upload: Upload, suits: (there: There | null) => boolean | Promise<boolean>): Promise<void> {
+  try {
+    item.there = await look(item);
+    const isThere = await suits(item.there);
+    if (active.get(item) !== upload) return;
+    if (isThere) return done(item);
+    if (!item.there) return restart(item);
     leave(item, "clash");
-    if (always) settle(item, always);
-  } else leave(item, "failed");
+    // Who chose to replace all did not see what came after that.
+    if (always && !(always === "replace" && item.replace)) settle(item, always);
+  } catch (error) {
+    if (active.get(item) !== upload) return;
+    item.problem = asProblem(error);
+    if (item.problem.status) leave(item, "failed");
+    else wait(item);
+  }
+}
+
+function restart(item: Item): void {
+  active.delete(item);
+  item.replace = false;
+  again(item);
+}
+
+/** Whether a small file is there with the very bytes: it arrived before the page was closed. */
+async function isSame(item: Item, there: There | null): Promise<boolean> {
+  const { size } = item.file;
+  if (there?.kind !== "file" || there.size_bytes !== size || size > SMALL_BYTES) return false;
+  if (!size) return true;
+  const response = await fetch(address(`${base(item.folder)}/content`, { path: item.path }));
+  if (!response.ok) return false;
+  const [ours, theirs] = await Promise.all([item.file.arrayBuffer(), response.arrayBuffer()]);
+  const known = new Uint8Array(ours);
+  return new Uint8Array(theirs).every((byte, at) => byte === known[at]) && theirs.byteLength === size;
 }
 
 /** Answer the question about a name that is taken; `all` is for each further one, too. */
@@ -233,8 +319,8 @@ function settle(item: Item, choice: Choice): void {
     enter(item, "skipped");
     return;
   }
-  if (choice === "replace") item.replace = true;
-  else item.path = join(parent(item.path), freeName(item));
+  item.replace = choice === "replace";
+  if (choice === "both") item.path = join(parent(item.path), freeName(item));
   again(item);
 }
 
@@ -261,7 +347,12 @@ export function retryFailed(): void {
 
 export function pause(wanted: boolean): void {
   paused.value = wanted;
-  if (!wanted) return pump();
+  if (wanted) hold();
+  else pump();
+}
+
+/** Stop what is being sent; it goes on from where it was. */
+function hold(): void {
   for (const [item, upload] of active) {
     void upload?.abort();
     active.delete(item);
@@ -309,16 +400,12 @@ function landed(item: Item): void {
 }
 
 // -- Network, rate, leaving ------------------------------------------------------------------------
-addEventListener("online", () => {
-  online.value = true;
-  pump();
-});
-addEventListener("offline", () => (online.value = false));
 addEventListener("beforeunload", (event) => {
   if (counted.left > 0) event.preventDefault();
 });
 effect(() => {
-  if (me.value) pump();
+  if (online.value && me.value) pump();
+  else if (!online.value) hold();
 });
 
 let before = { sent: 0, at: 0 };

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-YHCLYKWS.js";import"./chunk-44DXSPVK.js";import"./chunk-HSRZSTKG.js";import"./chunk-FEBPANZC.js";import"./chunk-4PVFXMTU.js";import"./chunk-UDHF7MOR.js";import"./chunk-U3UX2B4G.js";import"./chunk-IDJMVFOH.js";import"./chunk-CN5GS755.js";import"./chunk-R3W2KP77.js";import"./chunk-OQMYVIXZ.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
