@@ -46,8 +46,9 @@ addr = "127.0.0.1:{ports.flower}"
 user = "operator"
 password = "{flower_password}"
 
-# With this table people have vfolders of their own, by keys: see the README.
-# [vfolder.access]
+# With this table people have vfolders of their own, by keys and in a browser: see the README.
+# Without it only the manager is known.
+[vfolder.access]
 """
 
 

@@ -1,8 +1,10 @@
 """The text for people when the node is up: addresses, files, and commands to try."""
 
 import shlex
+import subprocess
 import sys
 from pathlib import Path
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 from core.errors import ConfigurationError
 from core.settings import Settings, find
@@ -16,10 +18,17 @@ _NOTES = {
     "internal": "metrics and probes",
     "flower": "user {user}, password in the file below",
 }
+#: How long a link that signs in takes to be made at most (seconds).
+_LINK_SECONDS = 60.0
+#: The user of the links of the greeting.
+_NAME = "me"
 
 
-def greeting(settings: Settings) -> str:
-    """Return addresses, files and next commands, without secrets."""
+def greeting(settings: Settings, sign_in: str = "") -> str:
+    """Return addresses, files and next commands.
+
+    The only secret is `sign_in`, a link that signs one browser in, once.
+    """
     vfolder = _shown(Path(sys.executable).parent / "vfolder")
     urls = {one.process: one for one in listeners.of(settings)}
     manager = urls["manager"].url
@@ -27,6 +36,12 @@ def greeting(settings: Settings) -> str:
     config, named = _shown(Path(settings.origin)), _option(settings)
     secret = f'"{_HEADER}: $({vfolder} config get api.manager.secret{named})"'
     lines = ["", "The node runs.", "", *_addresses(settings), ""]
+    if sign_in:
+        lines += [
+            "Open this within two minutes; it signs your browser in, once:",
+            f"  {sign_in}",
+            "",
+        ]
     lines += [f"  settings and secrets   {config} (keep it private)"]
     lines += [
         f"  volume {name} ({volume.backend})   {_shown(settings.volume_path(volume))}"
@@ -54,6 +69,30 @@ def console_of(settings: Settings) -> str:
     return f"{(settings.vfolder.doors.client_url or found.url).rstrip('/')}/console"
 
 
+def sign_in_link(settings: Settings) -> str:
+    """Return a link that signs a browser in to the console, once, and makes its user.
+
+    Empty where there is no console, or where the command that makes it fails: it says why on
+    stderr. Costs the start of a program.
+    """
+    if not console_of(settings):
+        return ""
+    words = ["access", "user", _NAME, "--id", str(_first_user(settings)), "--link"]
+    command = [sys.executable, "-m", "api.cli", *words, "--config", settings.origin]
+    try:
+        made = subprocess.run(
+            command, stdout=subprocess.PIPE, text=True, timeout=_LINK_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return made.stdout.strip() if made.returncode == 0 else ""
+
+
+def _first_user(settings: Settings) -> UUID:
+    """Return the id of the user of the greeting's links: on one node always the same."""
+    return uuid5(NAMESPACE_OID, f"vfolder {_NAME} {settings.storage_proxy.node_id}")
+
+
 def _option(settings: Settings) -> str:
     """Return the option that names the file to a command here; empty where it is found without."""
     try:
@@ -68,7 +107,8 @@ def _console_hints(settings: Settings, vfolder: str, named: str) -> list[str]:
     """Return the command that signs a browser in."""
     if not console_of(settings):
         return []
-    return [f"  {vfolder} access user me --link{named}  # signs a browser in to the console, once"]
+    user = f"{_NAME} --id {_first_user(settings)}"
+    return [f"  {vfolder} access user {user} --link{named}  # signs a browser in, once"]
 
 
 def _addresses(settings: Settings) -> list[str]:
@@ -82,7 +122,7 @@ def _addresses(settings: Settings) -> list[str]:
         note = _NOTES[one.process].format(user=flower.user)
         shown.append(f"  {one.title:<14} {url:<38} {note}")
     if console := console_of(settings):
-        shown.append(f"  {'console':<14} {console:<38} a link signs you in, see below")
+        shown.append(f"  {'console':<14} {console:<38} files in a browser; a link signs you in")
     else:
         shown.append("  console        off; the table [vfolder.access] turns it on")
     if not flower.password:

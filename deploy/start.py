@@ -26,6 +26,8 @@ class Start:
     settings: Settings
     commands: dict[str, list[str]]
     lock: IO[str]
+    #: The configuration was written by this start.
+    is_first: bool
 
 
 def prepare(arguments: Sequence[str]) -> Start:
@@ -37,7 +39,7 @@ def prepare(arguments: Sequence[str]) -> Start:
     """
     options = _parser().parse_args(arguments)
     path = Path(options.config).absolute() if options.config else _default_path()
-    first_run.ensure(path)
+    is_first = first_run.ensure(path)
     settings = load(path)
     settings.check_store()
     first_run.make_open(settings.state_dir)  # doors with another user have their sockets there
@@ -49,7 +51,7 @@ def prepare(arguments: Sequence[str]) -> Start:
     for door in ("manager", "client"):
         check_certificate(door, settings)
     check_mounts(settings)
-    return Start(settings, commands, lock)
+    return Start(settings, commands, lock, is_first)
 
 
 def _parser() -> argparse.ArgumentParser:

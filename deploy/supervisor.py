@@ -20,7 +20,7 @@ from core.process import loading
 from core.settings import CONFIG_VARIABLE, Settings
 from deploy import listeners, procfile
 from deploy.child import Child
-from deploy.greeting import greeting
+from deploy.greeting import greeting, sign_in_link
 from deploy.printing import LinePrinter
 from deploy.start import prepare
 
@@ -37,8 +37,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Supervisor:
     """All processes of one node, from the first start to the last end."""
 
-    def __init__(self, settings: Settings, commands: dict[str, list[str]]) -> None:
+    def __init__(
+        self, settings: Settings, commands: dict[str, list[str]], *, is_first: bool = False
+    ) -> None:
         self._settings = settings
+        self._is_first = is_first
         if not settings.store_is_embedded:
             commands = {name: line for name, line in commands.items() if name != procfile.STORE}
         self._lines = LinePrinter(list(commands))
@@ -109,7 +112,9 @@ class Supervisor:
             for one in listeners.of(self._settings)
             if one.process in known and not await self._answers(one, known[one.process], deadline)
         ]
-        self._lines.greet(await asyncio.to_thread(greeting, self._settings))
+        # Later starts name the command: a link in the log of a service is of no use.
+        link = await asyncio.to_thread(sign_in_link, self._settings) if self._is_first else ""
+        self._lines.greet(await asyncio.to_thread(greeting, self._settings, link))
         if late:
             self._lines.say(f"not answering yet: {', '.join(late)}; see the lines above")
 
@@ -169,7 +174,7 @@ def main() -> None:
         sys.stderr.write(f"{error.detail}\n")
         sys.exit(2)
     with loading():
-        supervisor = Supervisor(start.settings, start.commands)
+        supervisor = Supervisor(start.settings, start.commands, is_first=start.is_first)
     sys.exit(asyncio.run(supervisor.run()))
 
 

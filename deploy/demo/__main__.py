@@ -35,7 +35,8 @@ def main() -> None:
     try:
         with demo_node(options.config, show) as node:
             Story(node, options.tree, show).run()
-            look = console_of(node.settings)
+            look = "" if node.is_temporary else console_of(node.settings)
+            is_temporary = node.is_temporary
         show.check()
     except (DemoFailed, ConfigurationError, requests.RequestException) as error:
         show.fail(str(error))
@@ -46,6 +47,8 @@ def main() -> None:
     show.end()
     if look:
         show.say(f"To look at folders in a browser: {look}")
+    elif is_temporary:
+        show.say("To look at folders in a browser: `make run` prints a link that signs you in.")
     else:
         show.say("To look at folders in a browser, turn on the console: see docs/console.md")
 

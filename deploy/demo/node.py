@@ -32,6 +32,8 @@ class DemoNode:
     settings: Settings
     doors: Doors
     volume: str
+    #: It ends with the demonstration.
+    is_temporary: bool = False
 
 
 @contextmanager
@@ -63,12 +65,12 @@ def _running(config: Path | None) -> DemoNode | None:
     return _node(settings, doors) if doors.are_open() else None
 
 
-def _node(settings: Settings, doors: Doors) -> DemoNode:
+def _node(settings: Settings, doors: Doors, *, is_temporary: bool = False) -> DemoNode:
     volumes = doors.call("GET", "/volumes")["volumes"]
     names = [volume["name"] for volume in volumes]
     if not names:
         raise DemoFailed("The node has no volume.")
-    return DemoNode(settings, doors, "local" if "local" in names else names[0])
+    return DemoNode(settings, doors, "local" if "local" in names else names[0], is_temporary)
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def _supervised(file: Path, show: Show) -> Iterator[DemoNode]:
         try:
             doors = Doors(settings)
             _wait(doors, process, log)
-            yield _node(settings, doors)
+            yield _node(settings, doors, is_temporary=True)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(timeout=STOP_SECONDS)
