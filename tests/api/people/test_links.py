@@ -1,9 +1,10 @@
 """Links: what a visitor may, how a link ends, and that it never gives more than its maker has."""
 
 import base64
+import os
 import time
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import requests
@@ -208,6 +209,47 @@ def test_a_password_opens_a_link(people: People) -> None:
     for forged in (f"{visit}.{int(ends) + 9}.{mac}", f"x{visit}.{ends}.{mac}", f"..{mac}"):
         answer = get(people, f"{link}/entries", headers={"Cookie": f"{name}={forged}"})
         assert answer.status_code == 403
+
+
+def test_no_url_carries_what_replaces_the_password(people: People) -> None:
+    _, _, link = shared(people, password="correct horse")
+    right = {"X-Link-Password": "correct horse"}
+    wait_for(lambda: get(people, f"{link}/entries", headers=right).status_code == 200)
+    body = {"password": "correct horse"}
+    bought = requests.post(people.door.url + link, json=body, timeout=60)
+    assert bought.status_code == 204
+    cookie = bought.headers["Set-Cookie"].partition(";")[0].partition("=")
+    words = ("password", "X-Link-Password", "x-link-password", "token", "auth", cookie[0])
+    for end in ("entries", "content?path=a.txt"):
+        for word in words:
+            for value in ("correct horse", cookie[2]):
+                path = f"{link}/{end}{'&' if '?' in end else '?'}{urlencode({word: value})}"
+                answer = requests.get(people.door.url + path, timeout=60)
+                assert answer.status_code in (400, 403), path
+                assert b"hello, world" not in answer.content
+    for user in ("correct horse:", ":correct horse", "x:correct horse"):
+        basic = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"}
+        assert get(people, f"{link}/entries", headers=basic).status_code == 403
+
+
+def test_a_top_that_is_renamed_during_a_visit_shows_nothing_else(people: People) -> None:
+    _, vfolder, link = shared(people)
+    top = people.path(vfolder)
+    wait_for(lambda: get(people, link).status_code == 200)
+    other = people.path(people.vfolder(people.person(), **{"a.txt": "hidden bytes"}))
+    (top / "open").rename(top / "elsewhere")
+    ends = ("entries", "content?path=a.txt", "content?format=tar", "content?path=below&format=tar")
+    for out in (None, other, os.path.relpath(other, top)):
+        if out is not None:
+            (top / "open").unlink(missing_ok=True)
+            (top / "open").symlink_to(out)
+        for end in ends:
+            answer = get(people, f"{link}/{end}")
+            assert answer.status_code == 404, (end, answer.text)
+            assert b"hidden bytes" not in answer.content
+    (top / "open").unlink()
+    (top / "elsewhere").rename(top / "open")
+    assert get(people, f"{link}/content?path=a.txt").content == b"hello, world"
 
 
 def test_a_link_has_so_many_downloads(people: People) -> None:

@@ -276,6 +276,19 @@ def test_after_five_failures_it_has_a_pause(service: callout.Callout, policy: Po
     assert len(policy.seen) == FAILURES_MAX
 
 
+def test_a_service_that_flaps_says_no_where_it_fails(
+    service: callout.Callout, policy: Policy
+) -> None:
+    """An answer between failures ends their count: it never has a pause."""
+    wrong = list(WRONG)
+    for number in range(3 * FAILURES_MAX):
+        policy.reply = WRONG[wrong[number % len(wrong)]]
+        with pytest.raises(AccessUnavailable):
+            asked(service)
+        policy.reply = every("rw")
+        assert asked(service) == [Permission.RW]
+
+
 def test_after_the_pause_one_call_tries() -> None:
     now = [0.0]
     circuit = Circuit(lambda: now[0])
