@@ -39,6 +39,9 @@ CHECK_SECONDS = 0.9
 #: How long it is used without the store, and how long the process then leaves the store alone.
 AWAY_SECONDS = 5.0
 PAUSE_SECONDS = 1.0
+#: When the store answers again it may have values from before changes that were not published yet.
+#: For so long (seconds) values are read from their files, and what the store has is not used.
+SETTLE_SECONDS = 5.0
 #: How long values and counters are kept in the store.
 RECORD_SECONDS = 3600
 MEMBERS_SECONDS = 300
@@ -164,6 +167,8 @@ class AccessCache:
         self._near: dict[Any, _Near[Any]] = {}
         self._lock = threading.Lock()
         self._paused_until = 0.0
+        #: The store was away: until then its values may be old.
+        self._settles_until = 0.0
         #: Changes that the store has not taken yet, and the thread that tries again.
         self._unpublished: dict[AccessChange, None] = {}
         self._publisher: threading.Thread | None = None
@@ -186,7 +191,7 @@ class AccessCache:
         if found is None:
             return self._without_store(key, near, now, lambda: parse(load()))
         kept, *counters, changing = found
-        if changing is not None:
+        if changing is not None or now < self._settles_until:
             return self._remember(key, parse(load()), None, now)
         versions = tuple(one or b"" for one in counters)
         if near is not None and near.versions == versions and now - near.checked < NEAR_SECONDS:
@@ -343,6 +348,7 @@ class AccessCache:
             return cast("list[bytes | None]", self._redis.mget(keys))
         except redis.RedisError as error:
             self._paused_until = self._clock() + PAUSE_SECONDS
+            self._settles_until = self._paused_until + SETTLE_SECONDS
             _log.info("access cache not read", reason=type(error).__name__)
             return None
 

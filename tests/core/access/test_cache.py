@@ -15,6 +15,7 @@ from core.access.cache import (
     CHANGING_SECONDS,
     CHANNEL,
     CHECK_SECONDS,
+    PAUSE_SECONDS,
     VALUE_MAX_BYTES,
 )
 from core.errors import VFolderNotFound
@@ -247,6 +248,26 @@ def test_without_the_store_a_value_is_used_for_5_seconds_at_most(
     eventually(sees_it)
     with own_valkey.client() as client:
         eventually(lambda: client.get(key.version) == "1")
+
+
+def test_a_store_that_comes_back_with_old_values_is_not_believed(
+    own_valkey: Valkey, tmp_path: Path, clock: Clock
+) -> None:
+    """The process that made the change has not published it yet."""
+    _, key = vfolder()
+    with own_valkey.client() as client:
+        client.config_set("appendfsync", "always")
+    cache, file = AccessCache(settings_in(tmp_path, own_valkey.url), clock), File(b"old")
+    assert get(cache, key, file) == b"old"
+    own_valkey.kill()
+    file.text = b"new"
+    clock.now += AWAY_SECONDS + STEP_SECONDS
+    assert get(cache, key, file) == b"new"
+    own_valkey.start()
+    with own_valkey.client() as client:
+        assert client.get(key.value), "the old value is in the store"
+    clock.now += PAUSE_SECONDS + STEP_SECONDS
+    assert get(cache, key, file) == b"new"
 
 
 def test_a_store_that_lost_everything_costs_a_read(
