@@ -104,11 +104,13 @@ class SubjectIndex:
         view, version = self._view, self._version()
         if view is not None and not self._is_old(view, version):
             return view
-        # One thread makes it; the others wait only while there is none.
-        if not self._making.acquire(blocking=view is None) and view is not None:
+        # One thread makes it. The others wait for a change that was announced: a new key counts at
+        # once. They do not wait where only its time has passed.
+        is_behind = view is None or (version is not None and version != view.version)
+        if not self._making.acquire(blocking=is_behind) and view is not None:
             return view
         try:
-            view = self._view
+            view, version = self._view, self._version()
             if view is None or self._is_old(view, version):
                 view = self._view = self._updated(view, version) or self._made(version)
             return view

@@ -1,6 +1,8 @@
 """The index of keys and groups: changes are read one by one, and all records only where needed."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
@@ -27,6 +29,9 @@ class Volume:
         self.scans = 0
         self.reads = 0
         self.now = 1000.0
+        #: A record is being read; and may be read to its end.
+        self.reading, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
         self.index = self.another(client)
 
     def another(self, client: "redis.Redis") -> SubjectIndex:
@@ -38,6 +43,8 @@ class Volume:
 
     def _one(self, subject: UUID) -> SubjectRecord | None:
         self.reads += 1
+        self.reading.set()
+        assert self.go_on.wait(60)
         return self.records.get(subject)
 
     def user(self, *keys: str) -> UUID:
@@ -121,3 +128,20 @@ def test_without_the_store_all_is_read_every_five_seconds() -> None:
     later = volume.user("c")
     volume.index.announce(later)
     assert volume.index.current().holders["c"] == later, "its own change is seen at once"
+
+
+def test_a_thread_waits_for_a_change_that_another_one_reads(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    volume.index.current()
+    user = volume.user("new")
+    volume.index.announce(user)
+    volume.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(volume.index.current)
+        assert volume.reading.wait(60)
+        second = pool.submit(volume.index.current)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        volume.go_on.set()
+        assert [done.result(60).holders["new"] for done in (first, second)] == [user, user]
+    assert (volume.scans, volume.reads) == (1, 1)
