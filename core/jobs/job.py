@@ -115,7 +115,8 @@ class Job:
         Raises:
             KeyError, ValueError: the record is damaged, or of another version.
         """
-        packing.unpack(fields)
+        if packing.PACKED in fields:
+            packing.unpack(fields)
         fields.setdefault("updated_at", fields.get("ended_at", ""))
         return cls(
             id=job or fields["id"],

@@ -21,9 +21,10 @@ end
 -- What only a live job needs; its queues, locks and keys are left when it ends. Its key has its id, and
 -- nothing changes it after its end.
 local LIVE_FIELDS = { 'locks', 'title', 'natural', 'hash', 'turn', 'ring_again', 'admitted', 'parked',
-  'process', 'share', 'final', 'rung', 'id', 'updated_at' }
+  'process', 'share', 'final', 'id', 'updated_at' }
 -- What is left out of the record of an ended job when it is empty or '0'.
-local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester', 'losses' }
+local SPARSE_FIELDS = { 'run', 'pause', 'cancel', 'reason', 'result', 'error', 'retry_of', 'label', 'requester', 'losses',
+  'rung' }
 
 -- Whether the log of an ended job says no more than its record: one run took it and ended it. Readers then
 -- write these lines themselves (core/jobs/store/lists.py).
