@@ -68,6 +68,7 @@ def test_a_folder_gets_another_owner_who_accepts(console: Console) -> None:
     act("Give to another owner")
     page.get_by_label("Next owner").fill(friend.word)
     page.get_by_role("button", name="Offer folder").click()
+    expect(page.get_by_role("dialog").locator("code")).to_be_visible()  # the offer was made
     page.get_by_role("button", name="Cancel").click()
     act("See the offer to another owner")
     expect(page.get_by_role("dialog")).to_contain_text(str(friend.id)[:8])
