@@ -96,7 +96,7 @@ let lastEvent = "";
 let again: ReturnType<typeof setTimeout> | undefined;
 let pause = RETRY_MS;
 let heardAt = 0;
-/** The topics of the stream. It keeps those that nobody follows any more until it begins again. */
+/** The topics of the stream. It keeps a topic without followers until it begins again. */
 let asked: string[] = [];
 /** News may be missing: when the stream is open again, every reader looks. */
 let missed = false;
