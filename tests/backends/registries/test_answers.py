@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,7 +177,8 @@ def test_a_hub_says_when_to_call_again(
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("tenacity.nap.time.sleep", sleep)
+    # Not `time.sleep` itself: other threads of the process sleep by it.
+    monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=sleep))
     answers.status, answers.headers = status, {"Retry-After": "7"}
     with pytest.raises(RegistryUnavailable):
         hub.commit(MODEL, "main")

@@ -1,6 +1,7 @@
 """The limit of one vfolder, from its record, where the storage system limits scopes itself."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -108,7 +109,7 @@ def test_a_limit_is_read_once_a_second(backend: Backend, monkeypatch: pytest.Mon
     vfolder, now = made(backend, 100), 1000.0
     found = ledger_of(backend)
     assert found is not None
-    monkeypatch.setattr(vfolder_limits.time, "monotonic", lambda: now)
+    monkeypatch.setattr(vfolder_limits, "time", SimpleNamespace(monotonic=lambda: now))
     assert found.account_of(vfolder) is not None
     limited(backend, vfolder, None)
     now += vfolder_limits.REMEMBER_SECONDS - 0.1
