@@ -193,6 +193,36 @@ def test_directories_are_made_moved_and_stay_when_they_are_empty(
     assert names(objects, vfolder) == ["g"]
 
 
+def test_directories_keep_their_attributes_in_their_markers(
+    objects: HasObjects, vfolder: VFolderId, send: Send
+) -> None:
+    """The directory of the vfolder, a new one, and one whose first file came before its marker."""
+    tree, target = objects.tree(vfolder), VFolderId(vfolder.scope, uuid4())
+    send("came/first")
+    places = [VFolderPath.parse(name) for name in (".", "new", "new/below", "came")]
+    marks = {
+        place: {"mode": f"{16832 + number}", "mtime": f"{number - 1}.000000001"}
+        for number, place in enumerate(places)
+    }
+    for place, metadata in marks.items():
+        tree.mark(place, metadata | {"uid": "1"})
+        tree.mark(place, metadata)
+    send("new/file")
+    assert {place: dict(tree.marker_metadata(place)) for place in places} == marks
+    assert names(objects, vfolder) == ["came", "new"]
+    draft = objects.draft(target, "job")
+    list(tree.copy_all(draft))
+    objects.publish_draft(target, "job")
+    cloned = objects.tree(target)
+    assert {place: dict(cloned.marker_metadata(place)) for place in places} == marks
+    assert cloned.usage() == tree.usage()
+    other = objects.draft(VFolderId(vfolder.scope, uuid4()), "other")
+    for one in tree.entries():
+        other.take(tree, one)
+    for place in places[1:]:
+        assert other.marker_metadata(place) == marks[place]
+
+
 def test_a_reader_gets_one_version_of_an_object(
     objects: HasObjects, vfolder: VFolderId, send: Send
 ) -> None:

@@ -15,7 +15,8 @@ from contract.fixtures import backend, fitting, quota, scope, snapshots, vfolder
 from contract.site import Site, configured
 from core.errors import ConfigurationError
 from tests.contract import sites
-from tests.support.ceph import running_ceph
+from tests.support.ceph import running_ceph, start_gateway
+from tests.support.object_storage import ACCESS_KEY, SECRET_KEY
 
 __all__ = [
     "backend",
@@ -86,6 +87,12 @@ def ceph() -> Iterator[Path]:
         yield directory
 
 
+@pytest.fixture(scope="package")
+def gateway(ceph: Path) -> str:
+    """The URL of the S3 gateway of that Ceph."""
+    return start_gateway(ceph, ACCESS_KEY, SECRET_KEY)
+
+
 @pytest.fixture(scope="module")
 def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -102,6 +109,8 @@ def site(
     if request.param == "cephfs":
         yield sites.with_part("cephfs", sites.cephfs(request.getfixturevalue("ceph")))
         return
-    maker = sites.radosgw if request.param == "radosgw" else sites.MAKERS[request.param]
-    with maker(tmp_path_factory.mktemp("site")) as made:
+    if request.param == "radosgw":
+        yield sites.radosgw(tmp_path_factory.mktemp("site"), request.getfixturevalue("gateway"))
+        return
+    with sites.MAKERS[request.param](tmp_path_factory.mktemp("site")) as made:
         yield sites.with_part(request.param, made)

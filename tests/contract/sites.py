@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from backends.base import Backend, HasQuota, HasSnapshots, Mount
 from backends.mounted import PosixBackend
@@ -26,7 +27,6 @@ from simulators.shelf import BtrfsShelf
 from simulators.systems import SYSTEMS
 from tests.backends.systems.arrays.simulated import trusting
 from tests.support import nfs as nfs_server
-from tests.support.ceph import running_ceph, start_gateway
 from tests.support.loops import mounted
 from tests.support.object_storage import ACCESS_KEY, SECRET_KEY, ObjectStorage
 from tests.support.thoroughness import THOROUGH, times
@@ -216,14 +216,12 @@ def s3(directory: Path, storage: ObjectStorage) -> Site:
     return _objects(directory, storage.url, storage.new_bucket())
 
 
-@contextmanager
-def radosgw(directory: Path) -> Iterator[Site]:
-    """A bucket of a real Ceph RGW."""
-    with running_ceph() as ceph:
-        url = start_gateway(ceph, ACCESS_KEY, SECRET_KEY)
-        bucket = Bucket(S3Endpoint(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY), "contract")
-        bucket._calls("create_bucket", Bucket=bucket.name)
-        yield _objects(directory, url, bucket)
+def radosgw(directory: Path, url: str) -> Site:
+    """A new bucket of a real Ceph RGW."""
+    endpoint = S3Endpoint(url, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    bucket = Bucket(endpoint, f"contract-{uuid4().hex}")
+    bucket._calls("create_bucket", Bucket=bucket.name)
+    return _objects(directory, url, bucket)
 
 
 def _objects(directory: Path, url: str, bucket: Bucket) -> Site:

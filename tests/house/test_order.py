@@ -26,4 +26,5 @@ def test_the_files_that_share_a_node_exist() -> None:
 def test_a_file_of_its_own_is_a_scope_of_its_own() -> None:
     alone = "tests/house/test_order.py"
     assert scope_of(f"{alone}::test_x") == alone
+    assert scope_of(ON_CEPHFS.replace("cephfs", "radosgw")) == scope_of(ON_CEPHFS)
     assert scope_of(ON_CEPHFS.replace("cephfs", "vfs")) == "tests/contract/test_site.py"

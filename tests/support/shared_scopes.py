@@ -22,8 +22,9 @@ STACK = frozenset(
 )
 #: The files of this directory share one browser.
 CONSOLE = "tests/api/people/console"
-#: Tests of every file of the contract on CephFS share one cluster, which costs much while it rests.
-CEPH = re.compile(r"tests/contract/.*\[cephfs\b")
+#: Tests of every file of the contract on CephFS, and those on its S3 gateway, share one cluster,
+#: which costs much while it rests.
+CEPH = re.compile(r"tests/contract/.*\[(cephfs|radosgw)\b")
 
 
 class SharedScopes(LoadFileScheduling):

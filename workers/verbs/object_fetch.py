@@ -120,8 +120,8 @@ class ObjectFetch:
         self.counts = dict.fromkeys(("files", "links", "directories", "copied_bytes"), 0)
         self.failed = 0
 
-    def __call__(self, chosen: Iterable[ObjectEntry]) -> None:
-        """Fetch every object; faults are reported and counted.
+    def __call__(self, chosen: Iterable[ObjectEntry], top: ObjectAttributes) -> None:
+        """Fetch every object; faults are reported and counted. The directory itself gets `top`.
 
         Raises:
             Unavailable: the object storage is away for longer than a job waits.
@@ -146,6 +146,7 @@ class ObjectFetch:
             for path, attributes in reversed(marked):
                 with descriptors.opened("/".join(path.parts), self._directory) as made:
                     _set(made, attributes, None)
+            _set(self._directory, top, None)
         linux.sync_file_system(self._directory)
 
     def _count(self, group: list[tuple[ObjectEntry, Any]]) -> None:

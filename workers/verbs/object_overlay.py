@@ -65,9 +65,11 @@ class _OverSource:
             CopyDiffers: the object has other bytes than its source.
         """
         path = VFolderPath.parse(one.name)
-        if one.kind == "d":
-            self._check_directory(path, target)
-        else:
+        if one.kind == "d" and self._has_directory(path, target):
+            if self._on_conflict != "skip":  # it gets the attributes of its original
+                self._source.send(one, target)
+            raise _NotSent("The directory is there.", counted_as="same")
+        if one.kind != "d":
             there = self._replaced(one, path, target)
             if there is not None:
                 self.replaced[one.name] = there.size
@@ -87,7 +89,7 @@ class _OverSource:
         return one.size - (there.size if there is not None else 0)
 
     @staticmethod
-    def _check_directory(path: VFolderPath, target: ObjectTree) -> None:
+    def _has_directory(path: VFolderPath, target: ObjectTree) -> bool:
         try:
             if not target.is_directory(path):
                 raise EntryExists(f"{path} is a file; no directory replaces it.")
@@ -97,8 +99,8 @@ class _OverSource:
             except EntryExists:
                 if not target.is_directory(path):  # it is, once a file below it was sent meanwhile
                     raise
-            return
-        raise _NotSent("The directory is there.", counted_as="same")
+            return False
+        return True
 
     def _replaced(
         self, one: SourceEntry, path: VFolderPath, target: ObjectTree
@@ -158,7 +160,8 @@ class OverlayToObjects(TransferToObjects):
         return Outcome(sentence, result, state, items=outcome.items, size_bytes=outcome.size_bytes)
 
     def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
-        if not self._is_over:  # else it was there before
+        """Give a directory that was there the attributes of its original, where these are known."""
+        if not self._is_over or (self._request.on_conflict != "skip" and source.top()):
             super()._mark_top(source, target)
 
     def _target(self, manifest: Manifest) -> ObjectTree:

@@ -386,9 +386,11 @@ class TransferToObjects:
         return done
 
     def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
-        """Give a new directory its marker: without one, it is there only while it has entries."""
-        if not self._path.is_root:
-            target.mark(VFolderPath(()), source.top())
+        """Give the new directory, or the top of the new vfolder, its marker with its attributes.
+
+        Without a marker, a directory is there only while it has entries.
+        """
+        target.mark(VFolderPath(()), source.top())
 
     def _target(self, manifest: Manifest) -> ObjectTree:
         """Return the place of the objects, which must be free when the first run begins.

@@ -1,5 +1,10 @@
-"""Objects as answers of S3 show them, and the keys that they can have."""
+"""Objects as answers of S3 show them, and the keys that they can have.
 
+The marker of a directory has the attributes of the directory as metadata, and again as parameters
+of its content type (RFC 9110 §8.3.1): SeaweedFS keeps no metadata of markers.
+"""
+
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +15,10 @@ from backends.systems.s3.multipart import bare
 
 KEY_BYTES_MAX = 1024
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+#: The content type of a marker, as s3fs writes it.
+DIRECTORY_TYPE = "application/x-directory"
+#: What a parameter of a content type is without quotes (RFC 9110 §5.6.2).
+_TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,21 @@ def key_length(key: str) -> int:
         return len(key.encode())
     except UnicodeEncodeError:
         raise ObjectRefused("A key is text in UTF-8.") from None
+
+
+def directory_type(metadata: Mapping[str, str]) -> str:
+    """Return the content type of the marker of a directory with this metadata."""
+    tokens = [f"{name}={text}" for name, text in metadata.items() if _TOKEN.fullmatch(text)]
+    return "; ".join([DIRECTORY_TYPE, *tokens])
+
+
+def directory_metadata(marker: ObjectHead) -> Mapping[str, str]:
+    """Return the metadata of a marker; where it has none, what its content type says."""
+    kind, *parameters = marker.content_type.split(";")
+    if marker.metadata or kind.strip() != DIRECTORY_TYPE:
+        return marker.metadata
+    pairs = (one.strip().partition("=") for one in parameters)
+    return {name.lower(): text for name, is_pair, text in pairs if is_pair}
 
 
 def given(**arguments: str | None) -> dict[str, str]:

@@ -23,9 +23,12 @@ from backends.systems.s3.errors import ObjectNotFound, ObjectStorageFailed
 from backends.systems.s3.multipart import MultipartUpload
 from backends.systems.s3.objects import (
     DEFAULT_CONTENT_TYPE,
+    DIRECTORY_TYPE,
     ObjectHead,
     StoredObject,
     check_key,
+    directory_metadata,
+    directory_type,
 )
 from backends.systems.s3.reading import ObjectReader
 from backends.tree import Usage
@@ -46,8 +49,6 @@ REMOVED_OBJECTS_MAX = 10_000
 #: A client follows a redirect at once; a download that began is not cut by the end of its URL.
 PRESIGNED_SECONDS = 300
 _DAY_SECONDS = 86_400
-#: The content type of a marker, as s3fs writes it.
-DIRECTORY_TYPE = "application/x-directory"
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 #: What the form of an item has where the storage knows no moment.
 _UNKNOWN_MOMENT = datetime.fromtimestamp(0, UTC)
@@ -452,13 +453,14 @@ class VFolderObjects:
     def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
         """See `ObjectTree.marker_metadata`."""
         try:
-            return self.bucket.head(self._below(path)).metadata
+            return directory_metadata(self.bucket.head(self._below(path)))
         except ObjectNotFound:
             raise EntryNotFound(f"The directory {path} has no marker.") from None
 
     def mark(self, path: VFolderPath, metadata: Mapping[str, str]) -> None:
         """See `ObjectTree.mark`."""
-        self.bucket.put(self._below(path), b"", content_type=DIRECTORY_TYPE, metadata=metadata)
+        content_type = directory_type(metadata)
+        self.bucket.put(self._below(path), b"", content_type=content_type, metadata=metadata)
 
     # -- All ---------------------------------------------------------------------------------------
     def copy_all(self, target: "VFolderObjects") -> Generator[int, None, None]:
