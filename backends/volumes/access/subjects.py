@@ -42,7 +42,7 @@ from core.access import (
 )
 from core.access.credentials import keys as api_keys
 from core.access.credentials.keys import ApiKey, HeldKey
-from core.errors import StorageError
+from core.errors import DeadlineExceeded, StorageError, Unavailable
 from core.names import QuotaScope, ScopeKind
 from core.settings import AccessTable, Settings
 from core.telemetry import logger
@@ -262,10 +262,17 @@ class SubjectStore:
             RecordChanged: others change it all the time.
             Unavailable, NoSpace, QuotaExceeded: the home volume is away or full.
         """
-        record = self._change(kind, subject, change)
+        mark = self._index.begin(subject)
+        try:
+            record = self._change(kind, subject, change)
+        except (DeadlineExceeded, Unavailable):  # it may still be written
+            raise
+        except StorageError:
+            self._index.give_up(mark)
+            raise
         whose = (subject,)
         self._announce(AccessChange(users=whose) if kind == "user" else AccessChange(groups=whose))
-        self._index.announce(subject)
+        self._index.announce(subject, mark)
         return record
 
     def _change(

@@ -8,17 +8,23 @@ from uuid import UUID, uuid4
 import pytest
 import redis
 from msgspec import structs
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from backends.volumes.access.subject_index import (
     AWAY_SECONDS,
     CHANGED_KEY,
     CHANGES_KEPT,
+    CHANGING_KEY,
+    CHANGING_LOOK_SECONDS,
+    CHANGING_SECONDS,
     INDEX_SECONDS,
     VERSION_KEY,
     SubjectIndex,
 )
 from core.access import SubjectRecord
-from tests.support.valkey import Valkey
+from tests.support.node import wait_for
+from tests.support.valkey import Valkey, running_valkey
 
 
 class Volume:
@@ -117,7 +123,7 @@ def test_who_missed_too_much_reads_all(client: "redis.Redis") -> None:
 
 
 def test_without_the_store_all_is_read_every_five_seconds() -> None:
-    volume = Volume(redis.Redis(port=1))
+    volume = Volume(redis.Redis(port=1, retry=Retry(NoBackoff(), 0)))
     volume.user("a")
     for _ in range(5):
         assert "a" in volume.index.current().holders
@@ -145,3 +151,63 @@ def test_a_thread_waits_for_a_change_that_another_one_reads(client: "redis.Redis
         volume.go_on.set()
         assert [done.result(60).holders["new"] for done in (first, second)] == [user, user]
     assert (volume.scans, volume.reads) == (1, 1)
+
+
+def test_a_process_that_is_killed_after_its_write_leaves_nothing_old(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    other = volume.another(client)
+    user = volume.user("old")
+    other.current()
+    volume.index.begin(user)
+    assert "old" in other.current().holders
+    volume.records[user] = structs.replace(volume.records[user], keys=())  # and it is killed
+    for _ in range(3):
+        volume.now += CHANGING_LOOK_SECONDS
+        assert other.current().holders == {}
+        volume.records[user] = structs.replace(volume.records[user], keys=({"id": "late"},))
+        volume.now += CHANGING_LOOK_SECONDS
+        assert "late" in other.current().holders, "it may still be written"
+        volume.records[user] = structs.replace(volume.records[user], keys=())
+    reads = volume.reads
+    other.current()
+    assert volume.reads == reads, "twice a second is enough"
+    # No process looked until the mark was old: the change is announced in place of its process.
+    mark = str(client.zrange(CHANGING_KEY, 0, -1)[0])
+    moment = int(client.time()[0])
+    client.zadd(CHANGING_KEY, {mark: moment - CHANGING_SECONDS + 60})
+    other.current()
+    assert client.zcard(CHANGING_KEY) == 1
+    client.zadd(CHANGING_KEY, {mark: moment - CHANGING_SECONDS})
+    assert other.current().holders == {}
+    assert (client.zcard(CHANGING_KEY), client.get(VERSION_KEY)) == (0, "1")
+    assert volume.scans == 1
+
+
+def test_a_write_ends_its_own_mark_alone(client: "redis.Redis") -> None:
+    volume = Volume(client)
+    user = volume.user("a")
+    first, second = volume.index.begin(user), volume.index.begin(user)
+    volume.index.announce(user, first)
+    assert client.zrange(CHANGING_KEY, 0, -1) == [second]
+    volume.index.give_up(second)
+    assert client.zcard(CHANGING_KEY) == 0
+
+
+def test_a_change_while_the_store_is_killed_is_announced_later(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with running_valkey(tmp_path_factory.mktemp("valkey")) as own, own.client() as client:
+        volume = Volume(client)
+        other = volume.another(client)
+        user = volume.user("old")
+        for index in (volume.index, other):
+            assert "old" in index.current().holders
+        own.kill()
+        mark = volume.index.begin(user)
+        volume.records[user] = structs.replace(volume.records[user], keys=())
+        volume.index.announce(user, mark)
+        volume.index.give_up(mark)
+        own.start()
+        # The other process did not look while the store was away.
+        wait_for(lambda: other.current().holders == {}, 60)
+        assert volume.scans == 2
