@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 import orjson
-import structlog
-from structlog.typing import EventDict, Processor
+
+from core.telemetry.plain import EventDict, Processor, structlog
 
 #: The level when the configuration names none.
 DEFAULT_LEVEL = "INFO"

@@ -12,7 +12,7 @@ from tests.chaos.check import differences, violations
 from tests.chaos.site import VOLUME, Setup, Site
 from tests.support.node import wait_for
 from tests.support.valkey import Valkey
-from workers.node import SWEEP_TASK
+from workers.schedule import SWEEP_TASK
 
 pytestmark = [pytest.mark.part("compiler"), pytest.mark.part("rsync")]
 

@@ -54,6 +54,8 @@ KINDS = {
     ),
     "worker": (
         "workers.processes",
+        "workers.tasks",
+        "workers.worker",
         "celery.apps.worker",
         "celery.bin.celery",
         "celery.bin.worker",

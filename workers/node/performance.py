@@ -8,7 +8,6 @@ which observes it no more until it answers.
 import threading
 from concurrent.futures import Future
 from dataclasses import asdict
-from typing import Any
 
 import redis
 
@@ -17,27 +16,11 @@ from backends.mounted import Counters, counters, measured
 from backends.volumes import Volumes
 from core.cluster import PerformanceStore
 from core.errors import DeadlineExceeded, StorageError
-from core.jobs import Lane, queue_name
 from core.settings import Settings
 from core.telemetry import logger, metrics
 
-OBSERVE_TASK = "storage.observe"
 _log = logger(__name__)
 _pending: dict[str, Future[PerformanceMetric | None]] = {}
-
-
-def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return beat's schedule: one doorbell per volume; a late one expires."""
-    seconds = settings.storage_proxy.volume_stats.observe_interval
-    return {
-        f"observe {name}": {
-            "task": OBSERVE_TASK,
-            "schedule": seconds,
-            "args": [name],
-            "options": {"queue": queue_name(name, Lane.FAST), "expires": seconds},
-        }
-        for name in settings.volume
-    }
 
 
 def observe(settings: Settings, volume: str) -> str:

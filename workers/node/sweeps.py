@@ -8,7 +8,7 @@ import os
 import random
 import time
 from itertools import product
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 import redis
@@ -36,23 +36,6 @@ from workers.node.expiry import ExpiredVFolders
 from workers.node.leftovers import Leftovers
 
 _log = logger(__name__)
-
-#: Seconds between two sweeps of a volume.
-SWEEP_SECONDS = 300.0
-SWEEP_TASK = "storage.sweep"
-
-
-def schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return beat's schedule: one doorbell per volume, on its bulk lane; a late one expires."""
-    return {
-        f"sweep {name}": {
-            "task": SWEEP_TASK,
-            "schedule": SWEEP_SECONDS,
-            "args": [name],
-            "options": {"queue": f"vol.{name}.bulk", "expires": SWEEP_SECONDS},
-        }
-        for name in settings.volume
-    }
 
 
 class Sweep:

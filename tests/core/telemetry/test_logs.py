@@ -136,3 +136,16 @@ def test_a_terminal_shows_no_null() -> None:
         )
     assert "lost=0" in shown.text
     assert "reason" not in shown.text
+
+
+def test_logs_load_no_rich_and_leave_it_to_those_who_draw() -> None:
+    program = (
+        "import sys\n"
+        "from core.telemetry import logs\n"
+        "assert not {'rich', 'pygments', 'attr'} & set(sys.modules)\n"
+        "import rich.console\n"
+        "rich.console.Console().print('drawn')\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "drawn\n"

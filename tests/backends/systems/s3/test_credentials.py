@@ -186,7 +186,7 @@ def test_a_forked_process_has_its_own_connections() -> None:
 
 
 def test_processes_without_a_bucket_do_not_load_boto3() -> None:
-    script = "import sys, api.app, workers.app; sys.exit('boto3' in sys.modules)"
+    script = "import sys, api.app, workers.worker, workers.tasks; sys.exit('boto3' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
