@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -63,8 +64,8 @@ def backend_factory(name: str) -> BackendFactory:
     """Return what makes backends of a name: built in, or from a plugin.
 
     Raises:
-        ConfigurationError: no package provides this name (the detail lists the known names), or
-            the package that provides it cannot be imported.
+        ConfigurationError: no package provides this name (the detail has the nearest and all known
+            names), or the package that provides it cannot be imported.
     """
     if name == FaultyBackend.name:
         return faulty
@@ -76,8 +77,9 @@ def backend_factory(name: str) -> BackendFactory:
     plugins = {entry.name: entry for entry in entry_points(group=PLUGIN_GROUP)}
     if name in plugins:
         return _loaded(plugins[name])
-    known = ", ".join(sorted([*_BUILT_IN, *_BY_PATH, FaultyBackend.name, *plugins]))
-    raise ConfigurationError(f"No backend is called {name!r}; known are {known}.")
+    known = sorted([*_BUILT_IN, *_BY_PATH, FaultyBackend.name, *plugins])
+    near = "".join(f"did you mean `{one}`? " for one in get_close_matches(name, known, 1))
+    raise ConfigurationError(f"No backend is called {name!r}; {near}known are {', '.join(known)}.")
 
 
 def _loaded(plugin: EntryPoint) -> BackendFactory:
