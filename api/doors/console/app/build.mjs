@@ -36,17 +36,26 @@ const built = await esbuild.build({
 const files = new Map();
 for (const file of built.outputFiles) files.set(basename(file.path), Buffer.from(file.contents));
 
-const named = (entry) =>
-  basename(
-    Object.entries(built.metafile.outputs).find(([, one]) => one.entryPoint === entry)[0],
-  );
+const outputOf = (entry) => Object.entries(built.metafile.outputs).find(([, one]) => one.entryPoint === entry)[0];
+const named = (entry) => basename(outputOf(entry));
+
+/** What an entry imports at once, so that a browser asks for all of it together, and not part after part. */
+function preloads(entry, folder) {
+  const found = new Set([outputOf(entry)]);
+  for (const output of found)
+    for (const one of built.metafile.outputs[output].imports)
+      if (one.kind === "import-statement") found.add(one.path);
+  return [...found].slice(1).map((path) => `<link rel="modulepreload" href="${folder}/${basename(path)}">`).sort().join("\n");
+}
 const icon = readFileSync(join(here, "src", "icon.svg"));
 const iconName = `icon-${createHash("sha256").update(icon).digest("hex").slice(0, HASH_LENGTH)}.svg`;
 files.set(iconName, icon);
-for (const page of ["index.html", "ticket.html"]) {
+const entries = { "index.html": ["src/main.tsx", "/console/assets"], "ticket.html": ["src/ticket/main.tsx", "page"] };
+for (const [page, [entry, folder]] of Object.entries(entries)) {
   const text = readFileSync(join(here, "src", page), "utf8")
     .replace("{main}", named("src/main.tsx"))
     .replace("{ticket}", named("src/ticket/main.tsx"))
+    .replace("{preloads}", preloads(entry, folder))
     .replace("{style}", named("src/styles/main.css"))
     .replace("{icon}", iconName);
   files.set(page, Buffer.from(text));

@@ -78,13 +78,13 @@ function App() {
   // The page of a link is for all.
   const [first, ...rest] = place.value.segments;
   if (first === "s") return <Later name="s" segments={rest} />;
-  if (me.value === undefined) return <div class="frame waiting" aria-busy="true" />;
+  // As the document has it before the first script runs.
+  if (me.value === undefined) return <div class="waiting" aria-busy="true"><span class="brand">vfolder</span></div>;
   if (me.value === null) return <SignIn />;
   return <Frame><Page /></Frame>;
 }
 
 const root = document.getElementById("app")!;
-root.replaceChildren();
 followLinks(root);
 keepFocus(root);
 await applyTaste();
@@ -103,4 +103,5 @@ effect(() => {
   }
 });
 void start();
+root.replaceChildren();
 render(<App />, root);

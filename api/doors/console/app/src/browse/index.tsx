@@ -330,9 +330,8 @@ function EntryName({ folder, path, entry }: { folder: VFolder; path: string; ent
   const kind = t(`kind.${entry.kind}` as TextKey);
   const inner = (
     <>
-      <Icon name={ICONS[entry.kind] ?? "other"} class="kind" />
-      <span class="visually-hidden">{kind}: </span>
-      <Name text={entry.name} />
+      <Icon name={ICONS[entry.kind] ?? "other"} class="kind" label={`${kind}:`} />
+      <Name text={entry.name} whole />
       {entry.symlink_target && <span class="muted cut">→ {shown(entry.symlink_target)}</span>}
     </>
   );

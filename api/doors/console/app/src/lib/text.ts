@@ -40,11 +40,14 @@ function formatters() {
   return made;
 }
 
+function formOf(text: string, n: number): string {
+  const forms = text.split("|");
+  if (forms.length === 1) return text;
+  return forms[formatters().plurals.select(n) === "one" ? 0 : forms.length - 1]!;
+}
+
 function filled(text: string, values: Values): string {
-  const forms = "n" in values ? text.split("|") : [text];
-  const one = formatters().plurals.select(Number(values.n)) === "one";
-  const chosen = (one ? forms[0] : forms[forms.length - 1])!;
-  return chosen.replace(/\{(\w+)\}/g, (whole, name: string) => {
+  return (values.n === undefined ? text : formOf(text, Number(values.n))).replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
     return typeof value === "number" ? formatters().numbers.format(value) : value;

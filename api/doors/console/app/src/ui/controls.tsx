@@ -67,9 +67,9 @@ export function Size({ bytes }: { bytes: number | null | undefined }) {
   return <span class="number" title={exactBytes(bytes)}>{size(bytes)}</span>;
 }
 
-/** A name that users gave: what is not seen is made visible, and a long one breaks between its words. */
-export function Name({ text }: { text: string }) {
-  const parts = words(shown(text)).flatMap((word, at) => (at ? [<wbr />, word] : [word]));
+/** A name that users gave: what is not seen is made visible, and a long one breaks between its words, or not at all (`whole`). */
+export function Name({ text, whole = false }: { text: string; whole?: boolean }) {
+  const parts = whole ? shown(text) : words(shown(text)).flatMap((word, at) => (at ? [<wbr />, word] : [word]));
   return <bdi class={isOdd(text) ? "name odd" : "name"}>{parts}</bdi>;
 }
 

@@ -2,7 +2,7 @@
  * The list of all pages: only visible rows are in the page. `role=grid` with counts and indexes, one
  * tab stop, and one active row (`aria-activedescendant`), so that the focus survives every change.
  */
-import type { ComponentChildren } from "preact";
+import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { t } from "../texts";
 import { taste } from "../lib/taste";
@@ -52,7 +52,8 @@ interface GridProps<Row> {
 }
 
 const HEIGHTS = { normal: 36, dense: 28, touch: 56 };
-const BEFORE = 8;
+/** Rows above and below those that are seen: enough for what a wheel or finger moves until the next frame. */
+const BEFORE = 4;
 const TYPE_AHEAD_MS = 700;
 const LONG_PRESS_MS = 450;
 const NARROW = 560;
@@ -66,7 +67,11 @@ export function Grid<Row>(props: GridProps<Row>) {
   const places = useMemo(() => new Map(keys.map((key, index) => [key, index])), [keys]);
   const narrow = view.width < NARROW;
   const height = narrow ? HEIGHTS.touch : HEIGHTS[taste.value.density];
-  const shownColumns = narrow ? columns.slice(0, 1) : columns.filter((one) => view.width >= (one.from ?? 0));
+  const wide = columns.filter((one) => view.width >= (one.from ?? 0)).length;
+  const shownColumns = useMemo(
+    () => (narrow ? columns.slice(0, 1) : columns.filter((one) => view.width >= (one.from ?? 0))),
+    [columns, narrow, wide],
+  );
   const [ownActive, setOwnActive] = useState<string | null>(null);
   const active = selection ? selection.active.value : ownActive;
   const activeIndex = active === null ? -1 : (places.get(active) ?? -1);
@@ -96,10 +101,11 @@ export function Grid<Row>(props: GridProps<Row>) {
     };
   }, []);
 
-  const first = Math.max(0, Math.floor(view.top / height) - BEFORE);
-  const last = Math.min(rows.length, Math.ceil((view.top + view.height) / height) + BEFORE);
-  // Rows of the page are used again for others: that costs a third of making them.
-  const room = Math.ceil(view.height / height) + 2 * BEFORE + 1;
+  // As many rows at each place: then the elements of rows are enough, and none is made or removed.
+  const room = Math.min(rows.length, Math.ceil(view.height / height) + 1 + 2 * BEFORE);
+  const first = Math.max(0, Math.min(rows.length - room, Math.floor(view.top / height) - BEFORE));
+  const last = first + room;
+  const slotOf = useSlots(first, last);
   const visible: number[] = [];
   if (activeIndex >= 0 && activeIndex < first) visible.push(activeIndex);
   for (let index = first; index < last; index++) visible.push(index);
@@ -155,6 +161,7 @@ export function Grid<Row>(props: GridProps<Row>) {
   };
 
   const rowId = (index: number) => `${id}-${index}`;
+  const drawn = useDrawn();
   const openMenu = (row: Row, at?: { x: number; y: number }) => {
     const index = places.get(rowKey(row))!;
     const element = document.getElementById(rowId(index));
@@ -192,10 +199,14 @@ export function Grid<Row>(props: GridProps<Row>) {
           {visible.map((index) => {
             const row = rows[index]!;
             const key = keys[index]!;
-            return (
-              <GridRow key={index < first || index >= last ? "active" : index % Math.max(1, room)} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
-                active={index === activeIndex} selected={selection?.keys.value.has(key)} detail={narrow ? props.detail : undefined}
-                text={props.text(row)} hasMenu={Boolean(props.menu)} leaving={props.isLeaving?.(row) ?? false}
+            const slot = index < first || index >= last ? "active" : slotOf(index);
+            const isActive = index === activeIndex;
+            const selected = selection?.keys.value.has(key);
+            const leaving = props.isLeaving?.(row) ?? false;
+            return drawn(slot, [props, row, index, height, shownColumns, isActive, selected, leaving], () => (
+              <GridRow key={slot} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
+                active={isActive} selected={selected} detail={narrow ? props.detail : undefined}
+                text={props.text(row)} hasMenu={Boolean(props.menu)} leaving={leaving}
                 onToggle={selection ? () => selection.toggle(key) : undefined}
                 onMenu={(at) => openMenu(row, at)}
                 onOpen={() => props.onOpen?.(row)}
@@ -206,12 +217,41 @@ export function Grid<Row>(props: GridProps<Row>) {
                   else if (narrow) props.onOpen?.(row);
                   else selection.only(key);
                 }} />
-            );
+            ));
           })}
         </div>
       </div>
     </div>
   );
+}
+
+/**
+ * Elements of rows are used again for other rows: that costs a third of making them.
+ *
+ * Rows that follow each other have slots that do, so few elements move. After a jump to rows of which
+ * none was there, the slots begin anew, and no element moves.
+ */
+function useSlots(first: number, last: number): (index: number) => number {
+  const seen = useRef({ first: 0, last: 0, begin: 0 });
+  const { first: from, last: to, begin } = seen.current;
+  seen.current = { first, last, begin: first < to && from < last ? begin : first };
+  const room = Math.max(1, last - first);
+  const shift = room - (seen.current.begin % room);
+  return (index) => (index + shift) % room;
+}
+
+/** Rows as they were drawn: the same one again as long as nothing of it changed, and then it costs nothing. */
+function useDrawn(): (slot: string | number, of: unknown[], draw: () => VNode) => VNode {
+  type Kept = Map<string | number, { of: unknown[]; row: VNode }>;
+  const kept = useRef<Kept>(new Map());
+  const before = kept.current;
+  const now: Kept = (kept.current = new Map());
+  return (slot, of, draw) => {
+    const known = before.get(slot);
+    const same = known?.of.every((one, at) => one === of[at]) ? known : { of, row: draw() };
+    now.set(slot, same);
+    return same.row;
+  };
 }
 
 function Head<Row>({ column, sort, onSort }: {
@@ -256,7 +296,7 @@ function GridRow<Row>(props: RowProps<Row>) {
   const pressed = useRef(false);
   return (
     <div id={props.id} role="row" aria-rowindex={props.index} aria-selected={selected}
-      class={`grid-row ${props.active ? "active" : ""} ${selected ? "selected" : ""} ${props.leaving ? "leaving" : ""}`} style={{ transform: `translateY(${props.top}px)` }}
+      class={`grid-row ${props.active ? "active" : ""} ${selected ? "selected" : ""} ${props.leaving ? "leaving" : ""}`} style={{ top: `${props.top}px` }}
       onClick={(event) => {
         if (pressed.current) return void (pressed.current = false);
         if (!(event.target as Element).closest("a, button, input")) props.onPick(event);
@@ -285,9 +325,7 @@ function GridRow<Row>(props: RowProps<Row>) {
       ))}
       {props.hasMenu && (
         <div role="gridcell" class="acts-cell">
-          <span data-menu>
-            <IconButton icon="more" label={t("actions.of", { name: props.text })} tabIndex={-1} aria-haspopup="menu" onClick={() => props.onMenu()} />
-          </span>
+          <IconButton data-menu icon="more" label={t("actions.of", { name: props.text })} tabIndex={-1} aria-haspopup="menu" onClick={() => props.onMenu()} />
         </div>
       )}
     </div>

@@ -5,7 +5,7 @@ import {
   KeyRound, Link, ListChecks, LogOut, Menu, Minus, Monitor, Moon, Pause, Pencil, Play, Plus, RefreshCw, RotateCcw, Scissors, Search,
   Server, Settings, Share2, ScrollText, Sun, Trash2, TriangleAlert, Upload, User, Users, Wrench, X, ShieldAlert, Gauge,
 } from "lucide";
-import { h } from "preact";
+import { h, type VNode } from "preact";
 
 const ICONS = {
   activity: Activity, down: ArrowDown, up: ArrowUp, camera: Camera, usage: ChartPie, check: Check, expand: ChevronDown, next: ChevronRight,
@@ -18,12 +18,21 @@ const ICONS = {
 };
 export type IconName = keyof typeof ICONS;
 
-/** A picture beside words. One that stands alone needs the label of its button. */
-export function Icon({ name, class: more = "" }: { name: IconName; class?: string }) {
-  const parts = ICONS[name] as Array<[string, Record<string, string | number>]>;
+const drawn = new Map<IconName, VNode[]>();
+/** The lines of a picture. They never change: the same elements each time cost no comparison. */
+function linesOf(name: IconName): VNode[] {
+  const known = drawn.get(name);
+  if (known) return known;
+  const lines = (ICONS[name] as Array<[string, Record<string, string | number>]>).map(([tag, attributes]) => h(tag, attributes));
+  drawn.set(name, lines);
+  return lines;
+}
+
+/** A picture beside words, or with words of its own (`label`). One that stands alone needs the label of its button. */
+export function Icon({ name, class: more = "", label }: { name: IconName; class?: string; label?: string }) {
   return (
-    <svg class={`icon ${more}`} viewBox="0 0 24 24" aria-hidden="true" focusable="false">
-      {parts.map(([tag, attributes]) => h(tag, attributes))}
+    <svg class={`icon ${more}`} viewBox="0 0 24 24" focusable="false" {...(label ? { role: "img", "aria-label": label } : { "aria-hidden": true })}>
+      {linesOf(name)}
     </svg>
   );
 }

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-UBURP5W5.js";import"./chunk-TLOUSYKZ.js";import"./chunk-PMAZYPG4.js";import"./chunk-L4B6BJYO.js";import"./chunk-QUXVFOP2.js";import"./chunk-M55JRI7S.js";import"./chunk-4TEOJQ7W.js";import"./chunk-LXZIQAYW.js";import"./chunk-A6ZBNHYN.js";import"./chunk-APQTLCD4.js";import"./chunk-EOFX5FCR.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
