@@ -251,6 +251,12 @@ class ObjectTree(Protocol):
             Conflict: the object is another one now.
         """
 
+    def drop(self, names: Sequence[str]) -> Iterator[str]:
+        """Remove objects by the names of their entries, and nothing else; absent ones are fine.
+
+        Yields the names of those that the storage did not remove.
+        """
+
     def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
         """Return the metadata of the marker of a directory.
 

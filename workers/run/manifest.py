@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from backends import tree
@@ -108,8 +108,12 @@ class Manifest:
 
     def all(self, kind: str) -> list[dict[str, Any]]:
         """Return the marks of a kind, oldest first."""
+        return list(self.each(kind))
+
+    def each(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Yield the marks of a kind, oldest first, also those that come meanwhile; in no memory."""
         marks = (record for _, record in self.record.records() if record[0] == _MARK)
-        return [dict(facts) for _, name, facts in marks if name == kind]
+        yield from (dict(facts) for _, name, facts in marks if name == kind)
 
     def clear(self) -> None:
         """Drop every record. Call it behind the fence only, while no process copies."""

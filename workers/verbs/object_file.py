@@ -11,13 +11,13 @@ from core.errors import EntryExists, EntryNotFound
 from core.jobs import State
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.object_send import (
+from workers.verbs.object_send import TransferToObjects
+from workers.verbs.object_sources import (
     FileSource,
     ObjectSource,
     OpenUploads,
     SendingSource,
     SourceEntry,
-    TransferToObjects,
     kind_of,
     time_of,
 )
@@ -51,6 +51,10 @@ class _OneFile:
     def time_ns(self, one: SourceEntry) -> int:
         """See `SendingSource.time_ns`."""
         return self._source.time_ns(one)
+
+    def kind(self, path: VFolderPath) -> str | None:
+        """See `SendingSource.kind`."""
+        return self._source.kind(path)
 
 
 class FileToObjects(TransferToObjects):

@@ -11,16 +11,24 @@ from typing import Any
 from backends.entries import ObjectFacts, ObjectTree
 from backends.fs import is_same_time
 from backends.volumes import operations
-from core.errors import Conflict, CopyDiffers, EntryExists, EntryNotFound, StorageError
+from core.errors import (
+    Conflict,
+    CopyDiffers,
+    EntryExists,
+    EntryNotFound,
+    EntryRefused,
+    StorageError,
+)
 from core.jobs import Counter, State
 from core.names import VFolderPath
 from workers.run import Manifest, Outcome
+from workers.verbs.object_extras import ExtraObjects
 from workers.verbs.object_fetch import beside
-from workers.verbs.object_send import (
+from workers.verbs.object_send import TransferToObjects
+from workers.verbs.object_sources import (
     OpenUploads,
     SendingSource,
     SourceEntry,
-    TransferToObjects,
     digest_of_object,
     time_of,
 )
@@ -33,10 +41,14 @@ class _NotSent(Conflict):
 class _OverSource:
     """A source of which only that is sent which the request lays over the target."""
 
-    def __init__(self, source: SendingSource, on_conflict: str, *, checks: bool) -> None:
+    def __init__(
+        self, source: SendingSource, on_conflict: str, *, checks: bool, mirrors: bool
+    ) -> None:
         self._source = source
         self._on_conflict = on_conflict
         self._checks = checks
+        #: Whether an entry replaces one of another kind.
+        self._makes_way = mirrors and on_conflict == "replace"
         #: The bytes of the objects that were replaced, by the names of entries.
         self.replaced: dict[str, int] = {}
 
@@ -56,6 +68,10 @@ class _OverSource:
         """See `SendingSource.digest`."""
         return self._source.digest(one)
 
+    def kind(self, path: VFolderPath) -> str | None:
+        """See `SendingSource.kind`."""
+        return self._source.kind(path)
+
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`.
 
@@ -65,6 +81,16 @@ class _OverSource:
             CopyDiffers: the object has other bytes than its source.
         """
         path = VFolderPath.parse(one.name)
+        try:
+            self._send(one, path, target)
+        except (EntryExists, EntryRefused):
+            if not self._makes_way:
+                raise
+            freed = self._make_way(one, path, target)
+            self._send(one, path, target)
+            self.replaced[one.name] = self.replaced.get(one.name, 0) + freed
+
+    def _send(self, one: SourceEntry, path: VFolderPath, target: ObjectTree) -> None:
         if one.kind == "d" and self._has_directory(path, target):
             if self._on_conflict != "skip":  # it gets the attributes of its original
                 self._source.send(one, target)
@@ -78,12 +104,29 @@ class _OverSource:
         if differs and self._source.digest(one) != digest_of_object(target, path):
             raise CopyDiffers("The object differs from its source.")
 
+    @staticmethod
+    def _make_way(one: SourceEntry, path: VFolderPath, target: ObjectTree) -> int:
+        """Remove files where a directory comes, or the directory where a file comes.
+
+        Returns the bytes that they had.
+        """
+        lengths = len(path.parts) + (one.kind == "d")
+        above = [VFolderPath(path.parts[:length]) for length in range(1, lengths)]
+        files = [(each, there) for each in above if (there := target.head(each)) is not None]
+        freed = [there.size for _, there in files]
+        list(target.drop([str(each) for each, _ in files]))
+        if one.kind != "d" and not files:
+            target.remove([path], recursive=True, most=None, on_removed=freed.append)
+        return sum(freed)
+
     def gain_bytes(self, one: SourceEntry, target: ObjectTree) -> int:
         """Return what the target gains by an entry; below 0 where it replaces a longer one."""
         if one.kind == "d":
             return 0
         try:
             there = self._replaced(one, VFolderPath.parse(one.name), target)
+        except (EntryExists, EntryRefused):
+            return one.size if self._makes_way else 0
         except StorageError:  # it is not sent
             return 0
         return one.size - (there.size if there is not None else 0)
@@ -123,9 +166,10 @@ class _OverSource:
 class OverlayToObjects(TransferToObjects):
     """One run of a transfer that may meet a directory of objects; a new target is as ever."""
 
-    _stopped = "An entry could not be copied. What was copied before stays."
+    _left = "What was copied before stays."
     _is_over = False
     _over: _OverSource | None = None
+    _extras: ExtraObjects | None = None
     _counts: dict[str, int] | None = None
 
     def _done_with(self, manifest: Manifest) -> Outcome:
@@ -154,8 +198,10 @@ class OverlayToObjects(TransferToObjects):
         kept, same = result.get("kept", 0), result.get("same", 0)
         words = [f"{same:,} were the same"] if same else []
         words += [f"{kept:,} stay as they are"] if kept else []
+        removed = result.get("extra_removed", 0)
+        words += [f"{removed:,} extra were removed"] if removed else []
         sentence = "; ".join([outcome.sentence, *words])
-        nothing = kept and not outcome.items
+        nothing = kept and not outcome.items and not removed
         state = State.PARTIAL if nothing else outcome.state
         return Outcome(sentence, result, state, items=outcome.items, size_bytes=outcome.size_bytes)
 
@@ -176,7 +222,9 @@ class OverlayToObjects(TransferToObjects):
                 yield source
                 return
             checks = self._request.verify == "checksum"
-            self._over = _OverSource(source, self._request.on_conflict, checks=checks)
+            mirrors = self._request.delete_extra
+            conflict = self._request.on_conflict
+            self._over = _OverSource(source, conflict, checks=checks, mirrors=mirrors)
             yield self._over
 
     def _size_of(self, source: SendingSource) -> int:
@@ -202,6 +250,9 @@ class OverlayToObjects(TransferToObjects):
             super()._count(one, error, counts)
             return
         self._counts = counts
+        replaced = self._over.replaced.pop(one.name, 0)
+        if error is None or isinstance(error, _NotSent):
+            counts["replaced_bytes"] = counts.get("replaced_bytes", 0) + replaced
         if isinstance(error, _NotSent):
             kind = error.facts["counted_as"]
             counts[kind] = counts.get(kind, 0) + 1
@@ -209,10 +260,41 @@ class OverlayToObjects(TransferToObjects):
             if kind == "kept":
                 self._run.fault(one.name, error.detail)
             return
-        if error is None:
-            replaced = self._over.replaced.pop(one.name, 0)
-            counts["replaced_bytes"] = counts.get("replaced_bytes", 0) + replaced
         super()._count(one, error, counts)
+
+    def _send_all(
+        self, source: SendingSource, target: ObjectTree, manifest: Manifest
+    ) -> dict[str, Any]:
+        if self._over is not None and self._request.delete_extra:
+            self._extras = ExtraObjects(self._run, manifest, source, target, self._selection())
+            self._extras.note()
+        return super()._send_all(source, target, manifest)
+
+    def _without_extra(
+        self,
+        source: SendingSource,  # noqa: ARG002 - those of the objects that are noted
+        target: ObjectTree,  # noqa: ARG002 - as above
+        manifest: Manifest,  # noqa: ARG002 - as above
+        done: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Remove what only the target has; nothing, where a part of the source is not known."""
+        extras = self._extras
+        if extras is None:
+            return {}
+        sure = done["complete"] and extras.noted["sure"]
+        if sure:
+            self._run.phase("delete")
+            extras.remove()
+        removed, removed_bytes = extras.removed
+        refused = not sure and bool(extras.noted["number"])
+        return {
+            "extra": extras.noted["number"],
+            "extra_removed": removed,
+            "removed_bytes": removed_bytes,
+            "delete_extra_refused": refused,
+            "failed": done["failed"] + extras.failed,
+            "complete": sure and not extras.failed,
+        }
 
     def _verify(self, source: SendingSource, target: ObjectTree) -> None:
         if self._over is None:  # else each file was compared when it was sent
@@ -231,4 +313,5 @@ class OverlayToObjects(TransferToObjects):
 
     def _undone_bytes(self) -> int:
         counts = self._counts or {}
-        return counts.get("copied_bytes", 0) - counts.get("replaced_bytes", 0)
+        removed = self._extras.removed[1] if self._extras is not None else 0
+        return counts.get("copied_bytes", 0) - counts.get("replaced_bytes", 0) - removed

@@ -5,23 +5,13 @@ The record of a new vfolder is published last. In a vfolder that exists, objects
 a job that does not succeed removes them.
 """
 
-import hashlib
-import os
-import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
-from backends.entries import (
-    ContinuedUpload,
-    HasObjects,
-    ObjectFacts,
-    ObjectTree,
-    object_tree,
-)
-from backends.fs import is_same_time, paths, reason_of
+from backends.entries import HasObjects, ObjectTree
+from backends.fs import reason_of
 from backends.quota import soft
 from backends.transfer import Endpoint, selection_of
 from backends.tree import Selection
@@ -29,7 +19,6 @@ from backends.volumes import operations
 from core.errors import (
     BackendFailed,
     CopyDiffers,
-    EntryNotFound,
     QuotaScopeExists,
     StorageError,
     Unavailable,
@@ -39,257 +28,38 @@ from core.jobs import Counter, State
 from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath, counted
 from workers.run import Context, Manifest, Outcome
-from workers.verbs.object_attributes import attributes_of, metadata_of, modified_ns
-from workers.verbs.object_fetch import BLOCK_BYTES, beside, grouped
-from workers.verbs.object_transfer import ChosenObjects, as_transfer
+from workers.verbs.object_fetch import beside, grouped
+from workers.verbs.object_sources import (
+    FileSource,
+    ObjectSource,
+    OpenUploads,
+    SendingSource,
+    SourceEntry,
+    digest_of_object,
+    state_of,
+)
+from workers.verbs.object_transfer import as_transfer
 from workers.verbs.objects import objects_of
 from workers.verbs.transfer import items_of
 
 #: After how many entries the job notes how far it is.
 MARKED_ENTRIES = 256
-#: Tries to send a file that changes while it is read.
-TRIES = 3
 #: Differences that an error names, at most.
 DIFFERENCES_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class SourceEntry:
-    """An entry that is sent: its path as text, its kind (f, d, l), its bytes."""
-
-    name: str
-    kind: str
-    size: int
-    #: What its source needs to read it.
-    own: Any = None
-    #: Where it goes, when that is not its own path.
-    place: VFolderPath | None = None
-
-
-class SendingSource(Protocol):
-    """What is sent."""
-
-    def entries(self) -> Iterator[SourceEntry]:
-        """Yield what the request selects, in the same order each time."""
-
-    def top(self) -> Mapping[str, str]:
-        """Return the metadata that the marker of the complete directory gets."""
-
-    def send(self, one: SourceEntry, target: ObjectTree) -> None:
-        """Write the object of an entry."""
-
-    def digest(self, one: SourceEntry) -> bytes:
-        """Return the digest of a file at the source."""
-
-    def time_ns(self, one: SourceEntry) -> int:
-        """Return the time of a file at the source (nanoseconds)."""
-
-
-class OpenUploads:
-    """The uploads of big files that the runs of a job began, in its manifest."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self._known = {str(one["path"]): one for one in manifest.all("upload")}
-
-    def of(self, path: VFolderPath, status: os.stat_result, target: ObjectTree) -> ContinuedUpload:
-        """Return what an earlier run sent of a file, which is abandoned where the file changed."""
-        version = [status.st_size, status.st_mtime_ns]
-        known = self._known.get(str(path))
-        if known is not None and known["version"] != version:
-            target.abandon(path, known["id"])
-            known = None
-
-        def note(upload: str) -> None:
-            mark = {"path": str(path), "version": version, "id": upload}
-            self._manifest.note("upload", **mark)
-            self._known[str(path)] = mark
-
-        return ContinuedUpload(known["id"] if known else None, note)
-
-    def forget(self, path: VFolderPath) -> None:
-        """Take an upload as complete."""
-        self._known.pop(str(path), None)
-
-    def abandon(self, target: ObjectTree) -> None:
-        """Remove what no run continues."""
-        for one in self._known.values():
-            target.abandon(VFolderPath.parse(one["path"]), one["id"])
-
-
-class FileSource:
-    """A directory of files, by the descriptor of its root."""
-
-    def __init__(
-        self,
-        root: int,
-        selection: Selection,
-        uploads: OpenUploads,
-        on_part: Callable[[int], object],
-    ) -> None:
-        self._root = root
-        self._selection = selection
-        self._uploads = uploads
-        self._on_part = on_part
-
-    def entries(self) -> Iterator[SourceEntry]:
-        """See `SendingSource.entries`: by name, a directory before what is in it."""
-        yield from self._below(VFolderPath(()))
-
-    def _below(self, directory: VFolderPath) -> Iterator[SourceEntry]:
-        descriptor = paths.open_beneath(self._root, directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            names = sorted(os.listdir(descriptor))
-            found = [(name, _status(name, descriptor)) for name in names]
-        finally:
-            os.close(descriptor)
-        for name, status in found:
-            path = directory / VFolderPath((name,))
-            if status is None or not self._selection.includes(str(path), status):
-                continue
-            kind = kind_of(status.st_mode)
-            yield SourceEntry(str(path), kind, status.st_size if kind in "fl" else 0, path)
-            if kind == "d":
-                yield from self._below(path)
-
-    def top(self) -> Mapping[str, str]:
-        """See `SendingSource.top`."""
-        return metadata_of(os.fstat(self._root))
-
-    def send(self, one: SourceEntry, target: ObjectTree) -> None:
-        """See `SendingSource.send`.
-
-        Raises:
-            BackendFailed: the file changes again and again, or the entry is a device or a fifo.
-        """
-        place: VFolderPath = one.place or one.own
-        if one.kind == "f":
-            self._send_file(one.own, target, place)
-            return
-        with paths.parent_beneath(self._root, one.own) as (parent, name):
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if one.kind == "l":
-                target.send_link(place, os.readlink(name, dir_fd=parent), metadata_of(status))
-            elif one.kind == "d":
-                target.mark(one.own, metadata_of(status))
-            else:
-                raise BackendFailed("A bucket keeps no devices, sockets and fifos.")
-
-    def _send_file(self, path: VFolderPath, target: ObjectTree, place: VFolderPath) -> None:
-        for _ in range(TRIES):
-            descriptor = paths.open_file(self._root, path)
-            try:
-                before = os.fstat(descriptor)
-                target.send(
-                    place,
-                    descriptor,
-                    before.st_size,
-                    metadata_of(before),
-                    on_part=self._on_part,
-                    continued=self._uploads.of(place, before, target),
-                )
-                after = os.fstat(descriptor)
-            finally:
-                os.close(descriptor)
-            self._uploads.forget(place)
-            same = is_same_time(before.st_mtime_ns, after.st_mtime_ns, 1)
-            if same and before.st_size == after.st_size:
-                return
-        raise BackendFailed("The file changes again and again while it is sent.")
-
-    def digest(self, one: SourceEntry) -> bytes:
-        """See `SendingSource.digest`."""
-        descriptor = paths.open_file(self._root, one.own)
-        with open(descriptor, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-
-    def time_ns(self, one: SourceEntry) -> int:
-        """See `SendingSource.time_ns`."""
-        return paths.stat_beneath(self._root, one.own, follow=False).st_mtime_ns
-
-
-def _status(name: str, directory: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def kind_of(mode: int) -> str:
-    """Return the kind of an entry by its mode: f, d, l, or o for others."""
-    kinds = {stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l"}
-    return kinds.get(stat.S_IFMT(mode), "o")
-
-
-class ObjectSource:
-    """The objects of a vfolder of another volume."""
-
-    def __init__(self, tree: ObjectTree, selection: Selection) -> None:
-        self._tree = tree
-        self._selection = selection
-
-    def entries(self) -> Iterator[SourceEntry]:
-        """See `SendingSource.entries`."""
-        chosen = ChosenObjects(self._selection)
-        for one in filter(chosen, self._tree.entries()):
-            yield SourceEntry(one.name, "d" if one.marker else "f", one.size, one)
-
-    def top(self) -> Mapping[str, str]:
-        """See `SendingSource.top`: most directories of a bucket have no marker."""
-        try:
-            return self._tree.marker_metadata(VFolderPath(()))
-        except EntryNotFound:
-            return {}
-
-    def send(self, one: SourceEntry, target: ObjectTree) -> None:
-        """See `SendingSource.send`."""
-        target.take(self._tree, one.own, one.place)
-
-    def digest(self, one: SourceEntry) -> bytes:
-        """See `SendingSource.digest`."""
-        return digest_of_object(self._tree, one.own.path)
-
-    def time_ns(self, one: SourceEntry) -> int:
-        """See `SendingSource.time_ns`."""
-        found = self._tree.head(one.own.path)
-        return time_of(found) if found is not None else 0
-
-
-def time_of(found: ObjectFacts) -> int:
-    """Return the time of the file that an object was (nanoseconds)."""
-    return attributes_of(found.metadata).mtime_ns or modified_ns(found.modified) or 0
-
-
-def digest_of_object(tree: ObjectTree, path: VFolderPath) -> bytes:
-    """Return the digest of the bytes of an object."""
-    digest, reader = hashlib.sha256(), tree.open_object(path)
-    try:
-        while block := reader.read(BLOCK_BYTES):
-            digest.update(block)
-    finally:
-        reader.close()
-    return digest.digest()
 
 
 class TransferToObjects:
     """One run of a transfer or clone whose target are objects."""
 
-    _stopped = "An entry could not be copied. Nothing is left at the target."
+    #: What an error says of the target.
+    _left = "Nothing is left at the target."
 
     def __init__(self, context: Context, request: CloneRequest | TransferRequest) -> None:
-        """Refuse what only trees of files can have.
-
-        Raises:
-            Unsupported: `delete_extra` or `strict`.
-        """
         self._context = context
         self._run = context.run
         self._request = as_transfer(request)
         self._backend = context.backend(self._request.home)
         self._objects = objects_of(context, self._request.home)
-        for option in ("delete_extra", "strict"):
-            if getattr(self._request, option):
-                raise object_tree.unsupported(self._backend, f"a transfer with {option}")
         self._root = context.root(self._request.home)
         self._vfolder = VFolderId.parse(self._request.target)
         self._path = VFolderPath.parse(self._request.target_path)
@@ -322,11 +92,13 @@ class TransferToObjects:
             manifest.mark("copied", **done)
             self._publish()
         size_bytes = int(done["copied_bytes"])
-        change_bytes = size_bytes - int(done.get("replaced_bytes", self._replaced_bytes or 0))
+        lost_bytes = int(done.get("replaced_bytes", self._replaced_bytes or 0))
+        change_bytes = size_bytes - lost_bytes - int(done.pop("removed_bytes", 0))
         since_ms = self._run.job.started_ms if change_bytes < 0 else None
         soft.settle(self._backend, self._vfolder, self._run.job.id, change_bytes, since_ms=since_ms)
         items = items_of(done)
-        found = items or done["failed"] or done.get("same") or done.get("kept")
+        kinds = ("failed", "same", "kept", "extra_removed")
+        found = items or any(done.get(kind) for kind in kinds)
         unmatched = self._request.selects and not found
         amount = counted(done["files"], "file")
         sentence = self._run.summary("transferred", amount, size_bytes=size_bytes)
@@ -378,12 +150,43 @@ class TransferToObjects:
             soft.reserve(
                 self._backend, self._vfolder, self._run.job.id, lambda: self._size_of(source)
             )
+            self._note_state(source, manifest)
             self._run.phase("copy")
             done = self._send_all(source, target, manifest)
             self._mark_top(source, target)
             if self._request.verify == "checksum":
                 self._verify(source, target)
-        return done
+            done["complete"] &= self._is_unchanged(source, manifest)
+            return done | self._without_extra(source, target, manifest, done)
+
+    def _without_extra(
+        self,
+        source: SendingSource,  # noqa: ARG002 - for overlays
+        target: ObjectTree,  # noqa: ARG002 - as above
+        manifest: Manifest,  # noqa: ARG002 - as above
+        done: dict[str, Any],  # noqa: ARG002 - as above
+    ) -> dict[str, Any]:
+        """Remove what only the target has, and return what was done: a new one has nothing."""
+        return {}
+
+    def _note_state(self, source: SendingSource, manifest: Manifest) -> None:
+        """Note what the source is when the first run of a strict job begins."""
+        if self._request.strict and manifest.last("state") is None:
+            manifest.mark("state", state=state_of(source, self._run.check))
+
+    def _is_unchanged(self, source: SendingSource, manifest: Manifest) -> bool:
+        """Return whether the source of a strict job is what it was.
+
+        Raises:
+            BackendFailed: it is not, and the first fault ends the job, as the request says.
+        """
+        mark = manifest.last("state")
+        if mark is None or mark["state"] == state_of(source, self._run.check):
+            return True
+        self._run.fault(self._request.source_path, "the source changed while the job ran")
+        if self._request.on_error == "stop":
+            raise BackendFailed(f"The source changed while the job ran. {self._left}")
+        return False
 
     def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
         """Give the new directory, or the top of the new vfolder, its marker with its attributes.
@@ -417,8 +220,7 @@ class TransferToObjects:
             VFolderNotFound, EntryNotFound: it does not exist.
             InvalidParameters: it is no directory.
         """
-        request = self._request
-        selection = selection_of(request, int(self._run.job.fields["created_at"]), None)
+        request, selection = self._request, self._selection()
         vfolder, path = VFolderId.parse(request.source), VFolderPath.parse(request.source_path)
         backend = self._context.backend(request.volume)
         if objects := backend.skill(HasObjects):
@@ -426,6 +228,9 @@ class TransferToObjects:
             return
         with Endpoint(backend, vfolder, path).opened() as root:
             yield FileSource(root, selection, uploads, self._pace)
+
+    def _selection(self) -> Selection:
+        return selection_of(self._request, int(self._run.job.fields["created_at"]), None)
 
     def _pace(self, size_bytes: int) -> None:
         self._run.check()
@@ -503,7 +308,7 @@ class TransferToObjects:
         self._run.fault(one.name, reason_of(error))
         if self._request.on_error == "stop":
             raise BackendFailed(
-                self._stopped,
+                f"An entry could not be copied. {self._left}",
                 data={"missing": [f"{one.name}: {reason_of(error)}"]},
             )
 

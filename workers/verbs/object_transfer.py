@@ -62,7 +62,12 @@ class ChosenObjects:
         parts = one.path.parts
         if not self._enters(parts[:-1]):
             return False
-        return self._enters(parts) if one.marker else self._includes(parts, _facts_of(one))
+        mtime_ns = modified_ns(one.modified) or 0  # what a listing says: the time of its writing
+        return self._enters(parts) if one.marker else self.file(one.path, one.size, mtime_ns)
+
+    def file(self, path: VFolderPath, size: int, mtime_ns: int) -> bool:
+        """Return whether a file is selected whose directory is."""
+        return self._includes(path.parts, _Facts(stat.S_IFREG | 0o644, size, mtime_ns))
 
     def _enters(self, parts: tuple[str, ...]) -> bool:
         known = self._known.get(parts)
@@ -93,12 +98,6 @@ def counted(
         else:
             kept.clear()
     return number, size_bytes, kept if number <= most else None
-
-
-def _facts_of(one: ObjectEntry) -> _Facts:
-    """Return what a listing says of a file: the time is that of its writing."""
-    mtime = modified_ns(one.modified) or 0
-    return _Facts(stat.S_IFREG | 0o644, one.size, mtime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby, islice, takewhile, zip_longest
+from itertools import groupby, islice, zip_longest
 from typing import Any
 
 from backends.entries import ContinuedUpload, DescribedEntry, EntryPage, ObjectEntry, Piece
@@ -31,6 +31,7 @@ from backends.systems.s3.objects import (
     directory_type,
 )
 from backends.systems.s3.reading import ObjectReader
+from backends.systems.s3.tally import ObjectTally
 from backends.tree import Usage
 from core.errors import (
     EntryExists,
@@ -48,7 +49,6 @@ MOVED_OBJECTS_MAX = 1_000
 REMOVED_OBJECTS_MAX = 10_000
 #: A client follows a redirect at once; a download that began is not cut by the end of its URL.
 PRESIGNED_SECONDS = 300
-_DAY_SECONDS = 86_400
 _FILE_MODE, _DIRECTORY_MODE = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 #: What the form of an item has where the storage knows no moment.
 _UNKNOWN_MOMENT = datetime.fromtimestamp(0, UTC)
@@ -176,7 +176,7 @@ class VFolderObjects:
     # -- Count -------------------------------------------------------------------------------------
     def count(self) -> quick_usage.Sums | None:
         """See `ObjectTree.count`."""
-        tally = _Tally(self.prefix)
+        tally = ObjectTally(self.prefix)
         for number, one in enumerate(self.bucket.walk(self.prefix)):
             if number >= quick_usage.ENTRIES_MAX:
                 return None
@@ -188,7 +188,7 @@ class VFolderObjects:
         self, on_entry: Callable[[int], object] = int, *, ages_at: int = 0, top: int = 0
     ) -> Usage:
         """See `ObjectTree.usage`."""
-        tally = _Tally(self.prefix, ages_at)
+        tally = ObjectTally(self.prefix, ages_at)
         for one in self.bucket.walk(self.prefix):
             on_entry(one.size)
             tally.add(one)
@@ -450,6 +450,11 @@ class VFolderObjects:
                 metadata=reader.metadata,
             )
 
+    def drop(self, names: Sequence[str]) -> Iterator[str]:
+        """See `ObjectTree.drop`."""
+        for one in self.bucket.delete_many(self.prefix + name for name in names):
+            yield one.key[len(self.prefix) :]
+
     def marker_metadata(self, path: VFolderPath) -> Mapping[str, str]:
         """See `ObjectTree.marker_metadata`."""
         try:
@@ -503,46 +508,6 @@ class VFolderObjects:
         """See `ObjectTree.remove_all`."""
         for one in self.bucket.delete_prefix(self.prefix, on_removed=on_removed):
             yield one.key[len(self.prefix) :]
-
-
-class _Tally:
-    """The figures of keys that come in their order: a directory counts once."""
-
-    def __init__(self, prefix: str, ages_at: int = 0) -> None:
-        self._found = Usage()
-        self._ages_at = ages_at
-        self._start = len(prefix)
-        self._directory: list[str] = []
-        self._top: dict[str, list[int]] = {}
-
-    def add(self, one: StoredObject) -> None:
-        *directory, name = one.key[self._start :].split("/")
-        pairs = zip(self._directory, directory, strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        self._directory = directory
-        found = self._found
-        found.directories += len(directory) - common
-        if not name:  # a marker
-            return
-        found.files += 1
-        found.size_bytes += one.size
-        found.allocated_bytes += one.size
-        power = one.size.bit_length()
-        found.histogram[power] = found.histogram.get(power, 0) + 1
-        if self._ages_at and one.modified is not None:
-            days = max(0, int((self._ages_at - one.modified.timestamp()) / _DAY_SECONDS))
-            files, size_bytes = found.ages.get(days.bit_length(), (0, 0))
-            found.ages[days.bit_length()] = (files + 1, size_bytes + one.size)
-        if directory:
-            sums = self._top.setdefault(directory[0], [0, 0])
-            sums[0] += one.size
-            sums[1] += 1
-
-    def usage(self, top: int) -> Usage:
-        """Return the figures, with the `top` biggest directories of the first level."""
-        biggest = sorted(self._top.items(), key=lambda one: one[1], reverse=True)[:top]
-        self._found.top = [(name, size, files) for name, (size, files) in biggest]
-        return self._found
 
 
 def _file(one: StoredObject, base: str) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from workers.verbs.imports.download import Download
 from workers.verbs.imports.sources import ImportFile
 from workers.verbs.imports.targets import VFolderTarget
 from workers.verbs.object_fetch import beside
-from workers.verbs.object_send import OpenUploads
+from workers.verbs.object_sources import OpenUploads
 from workers.verbs.objects import objects_of
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
