@@ -216,6 +216,11 @@ def test_directories_keep_their_attributes_in_their_markers(
     cloned = objects.tree(target)
     assert {place: dict(cloned.marker_metadata(place)) for place in places} == marks
     assert cloned.usage() == tree.usage()
+    assert list(cloned.drop(["new/file", "none", "new/none"])) == []
+    assert (names(objects, target, "new"), names(objects, vfolder, "new")) == (
+        ["below"],
+        ["below", "file"],
+    )
     other = objects.draft(VFolderId(vfolder.scope, uuid4()), "other")
     for one in tree.entries():
         other.take(tree, one)
