@@ -100,7 +100,7 @@ def run(door: str, settings: Settings, counters: Path) -> None:
         ArtifactStorages(settings).begin(_owner(settings))
     _take_identity(door, settings, counters)
     with loading():  # once, and not in each process
-        importlib.import_module("api.app")
+        importlib.import_module("api.app").load_code(door, settings)
     DoorApplication(door, settings).run()
 
 

@@ -27,7 +27,6 @@ BANNED_MODULES = {
 #: The manager door is named for whose calls it answers: those of the manager service.
 ALLOWED_PACKAGES = {
     Path("api/doors/manager"),
-    Path("api/doors/manager/pages"),
     Path("api/doors/manager/artifacts"),
 }
 #: Helper is the word for a process that shares the work of a transfer.
