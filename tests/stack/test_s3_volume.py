@@ -87,6 +87,7 @@ def test_downloads_are_redirected_to_an_endpoint_for_clients(site: Site) -> None
     answer = asked("GET", allow_redirects=False)
     assert (answer.status_code, answer.headers["Cache-Control"]) == (307, "no-store")
     assert SECRET_KEY not in answer.headers["Location"]
+    assert "X-Amz-Expires=300" in answer.headers["Location"]
     seen = len(site.proxy.seen)  # the node's own proofs of its volumes come by here, too
     answer = requests.get(answer.headers["Location"], headers={"Range": "bytes=3-"}, timeout=60)
     assert answer.content == b"tent"
