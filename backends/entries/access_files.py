@@ -314,7 +314,8 @@ def _replace(root: int, path: PurePosixPath, text: bytes, before: str) -> None:
     if digest(_text(root, path)) != before:
         raise RecordChanged("The record was changed by another request; read it again.")
     with descriptors.made(path.parent, root, descriptors.HIDDEN_MODE) as directory:
-        atomic.replace_file(directory, path.name, text)
+        # One writer at a time: the draft that a killed one left is replaced by the next.
+        atomic.replace_file(directory, path.name, text, draft=f".{path.name}.new")
 
 
 def _unlink(root: int, path: PurePosixPath) -> None:

@@ -45,6 +45,8 @@ _REFERENCE = re.compile(
 )
 #: Texts of references, and vfolders that were made of records, in one process.
 REFERENCES_KNOWN = MADE_MAX = 20_000
+#: So many records at a time are entered into an index that missed them.
+MISSED_MAX = 10
 _log = logger(__name__)
 
 
@@ -240,7 +242,8 @@ class AccessRecords:
     ) -> tuple[_Kept, ...]:
         """Open records. A change between the read of a file and that of the index reads `again`."""
         written = [(one.id, one.scope) for one in files if one.text is not None]
-        newest = dict(zip(written, self._revisions(volume, written), strict=True))
+        indexed = self._indexed(volume, written)
+        newest = dict(zip(written, indexed or [0] * len(written), strict=True))
         least = [newest.get((one.id, one.scope), 0) for one in files]
         if again is not None:
             try:
@@ -249,9 +252,26 @@ class AccessRecords:
             except RecordForged:
                 files = again()
                 least = [newest.get((one.id, one.scope), 0) for one in files]
-        return tuple(
+        kept = tuple(
             self._proven(volume, one, revision) for one, revision in zip(files, least, strict=True)
         )
+        if indexed is not None:
+            self._enter_missed(kept, least)
+        return kept
+
+    def _enter_missed(self, kept: Sequence[_Kept], indexed: Sequence[int]) -> None:
+        """Enter records that are newer than the index: their writer was killed before it did so.
+
+        A rescan enters many of them: then the index was lost.
+        """
+        missed = [
+            one.record
+            for one, revision in zip(kept, indexed, strict=True)
+            if one.record is not None and one.record.revision > revision
+        ]
+        if len(missed) <= MISSED_MAX:
+            for record in missed:
+                self._enter(record)
 
     def _record(self, volume: str, file: RecordFile, least_revision: int) -> VFolderRecord | None:
         """Return the record of a file; None where there is none.
@@ -277,13 +297,17 @@ class AccessRecords:
 
     def _revisions(self, volume: str, places: Sequence[tuple[UUID, str]]) -> list[int]:
         """Return the newest revisions that the index knows; 0 for all while the store is away."""
+        return self._indexed(volume, places) or [0] * len(places)
+
+    def _indexed(self, volume: str, places: Sequence[tuple[UUID, str]]) -> list[int] | None:
+        """Return the newest revisions that the index knows; None while the store is away."""
         if not places:
             return []
         try:
             return self._index.revisions(volume, places)
         except redis.RedisError as error:
             _log.info("index of access not read", reason=type(error).__name__)
-            return [0] * len(places)
+            return None
 
     def change(
         self, known: KnownVFolder, change: Callable[[VFolderRecord], VFolderRecord]
@@ -317,7 +341,7 @@ class AccessRecords:
         return KnownVFolder(volume, vfolder, changed, access_files.digest(text))
 
     def _enter(self, record: VFolderRecord) -> None:
-        """Enter a record into the index, which makes lists; a rescan enters what was missed."""
+        """Enter a record into the index, which makes lists; a later read enters a missed one."""
         try:
             self._index.put(record)
         except redis.RedisError as error:
