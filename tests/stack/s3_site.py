@@ -232,6 +232,8 @@ def filled(site: Site) -> tuple[str, Path]:
     (top / "away").symlink_to("/etc/passwd")
     for number, name in enumerate(("a/b", "a", "empty", "")):
         (top / name).chmod(0o750 + number)
+        if os.geteuid() == 0:
+            os.chown(top / name, 1_234, 4_321 + number)
         os.utime(top / name, ns=(1, 1_600_000_000_123_456_789 + number))
     return vfolder, top
 

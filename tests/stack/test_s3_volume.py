@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -415,7 +416,8 @@ def test_objects_are_laid_over_files(site: Site) -> None:
     (top / "d").mkdir()
     (top / "d/both").write_bytes(b"old")
     (top / "d/only").write_bytes(b"only here")
-    top.chmod(0o700)
+    top.chmod(0o2770)
+    (top / "d").chmod(0o700)
     body = {"verb": "transfer", "source": vfolder, "target": target, "target_volume": "local"}
     refused = site.job(**body)
     assert refused["state"] == "failed", refused
@@ -424,7 +426,8 @@ def test_objects_are_laid_over_files(site: Site) -> None:
     assert laid["state"] == "succeeded", laid
     assert (top / "d/both").read_bytes() == b"from the bucket"
     assert sorted(os.listdir(top / "d")) == ["both", "new", "only"]
-    assert top.stat().st_mode & 0o777 == 0o700  # the bucket does not say another
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (top, top / "d")]
+    assert modes == [0o2770, 0o700]  # the bucket does not say others
     mirrored = site.job(**body, on_conflict="replace", delete_extra=True)
     assert mirrored["state"] == "succeeded", mirrored
     assert sorted(os.listdir(top / "d")) == ["both", "new"]

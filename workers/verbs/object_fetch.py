@@ -104,19 +104,28 @@ class FetchedLink:
             os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
 
+@dataclass(frozen=True, slots=True)
+class FetchPlaces:
+    """Descriptors: the directory that is filled, one for drafts, and the one it is laid over."""
+
+    into: int
+    drafts: int
+    like: int | None = None
+
+
 class ObjectFetch:
     """Fetches the objects of a tree into a directory; what an earlier run fetched stays."""
 
-    def __init__(self, run: Run, tree: ObjectTree, into: tuple[int, int], *, checks: bool) -> None:
-        """Take the descriptors of the directory and of one for drafts; `checks` reads back."""
+    def __init__(self, run: Run, tree: ObjectTree, places: FetchPlaces, *, checks: bool) -> None:
+        """Take the places; `checks` reads back what was written."""
         self._run = run
         self._tree = tree
-        self._directory, self._drafts = into
+        self._directory, self._drafts = places.into, places.drafts
         self._checks = checks
         self._stop = bytearray(1)
         self._numbers = count()
         self._buffers = threading.local()
-        self._directories = _GrowingTree(self._directory)
+        self._directories = _GrowingTree(self._directory, places.like)
         self.counts = dict.fromkeys(("files", "links", "directories", "copied_bytes"), 0)
         self.failed = 0
 
@@ -143,6 +152,7 @@ class ObjectFetch:
                                 marked.append((one.path, found))
             for one, link in links:  # at the end, so that no path leads through one
                 self._make_link(one, link)
+            self._directories.set_like()
             for path, attributes in reversed(marked):
                 with descriptors.opened("/".join(path.parts), self._directory) as made:
                     _set(made, attributes, None)
@@ -282,11 +292,15 @@ class _OpenDirectory:
 class _GrowingTree:
     """The directories of a tree, made where they are missing; for several threads.
 
-    The last ones stay open: most objects are in the directory of the one before.
+    The last ones stay open: most objects are in the directory of the one before. Those that the
+    tree `like` has too get its modes and owners, since a bucket says none of most directories.
     """
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, like: int | None) -> None:
         self._root = root
+        self._like = like
+        #: What directories of `like` have, where it is not what new ones have.
+        self._others: dict[VFolderPath, os.stat_result] = {}
         self._lock = threading.Lock()
         self._open: OrderedDict[VFolderPath, _OpenDirectory] = OrderedDict()
 
@@ -315,9 +329,35 @@ class _GrowingTree:
         for path in [path for path, one in self._open.items() if not one.users][: max(0, extra)]:
             os.close(self._open.pop(path).descriptor)
 
+    def set_like(self) -> None:
+        """Give the directories what those of `like` have, the deepest first."""
+        self._compare(VFolderPath(()))
+        for path in sorted(self._others, key=lambda path: len(path.parts), reverse=True):
+            there = self._others[path]
+            with self.opened(path) as directory:
+                if os.geteuid() == 0:
+                    os.fchown(directory, there.st_uid, there.st_gid)
+                os.fchmod(directory, stat.S_IMODE(there.st_mode))
+
+    def _compare(self, path: VFolderPath) -> None:
+        """Note how the directory of `like`, and those above it, differ."""
+        if self._like is None:
+            return
+        for length in range(len(path.parts) + 1):
+            above = VFolderPath(path.parts[:length])
+            try:
+                there = paths.stat_beneath(self._like, above, follow=False)
+            except StorageError:  # it is not there, nor is anything below
+                return
+            here = paths.stat_beneath(self._root, above)
+            same = [(one.st_mode, one.st_uid, one.st_gid) for one in (here, there)]
+            if stat.S_ISDIR(there.st_mode) and same[0] != same[1]:
+                self._others[above] = there
+
     def _made(self, path: VFolderPath) -> int:
         made = descriptors.inherit_owner
         directory = paths.make_directories(self._root, path, on_made=made)
+        self._compare(path)
         try:
             return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
         finally:

@@ -7,7 +7,7 @@ and the steps are those of every transfer; a new directory is published as it wa
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from core.jobs.requests import CloneRequest, TransferRequest
 from core.names import VFolderId, VFolderPath
 from workers.run import Context, Manifest
 from workers.verbs.object_attributes import ObjectAttributes, attributes_of, modified_ns
-from workers.verbs.object_fetch import ObjectFetch
+from workers.verbs.object_fetch import FetchPlaces, ObjectFetch
 from workers.verbs.objects import objects_of
 from workers.verbs.transfer import COUNTED, FETCHED_TREE, Transfer, clone_as_transfer
 from workers.verbs.transfer.publish import FILE, NEW, OVER, Publisher
@@ -191,10 +191,12 @@ class TransferFromObjects(Transfer):
         with (
             self._fetched_directory() as into,
             made(self._root, self._staging / _DRAFTS) as drafts,
+            self._target.opened() if mode == OVER else nullcontext() as like,
         ):
             os.fchmod(into, 0o755)
             checks = self._request.verify == "checksum"
-            fetch = ObjectFetch(self._run, self._top_tree(mode), (into, drafts), checks=checks)
+            places = FetchPlaces(into, drafts, like)
+            fetch = ObjectFetch(self._run, self._top_tree(mode), places, checks=checks)
             fetch(self._chosen(mode) if kept is None else kept, self._top_attributes(mode))
         complete = not fetch.failed
         nothing = dict.fromkeys(("changed", "changed_since", "not_in_copy", "hard_links"), 0)
@@ -226,24 +228,11 @@ class TransferFromObjects(Transfer):
         return self._tree.below(path.parent if mode == FILE else path)
 
     def _top_attributes(self, mode: str) -> ObjectAttributes:
-        """Return what the directory says of itself. One that is laid over keeps what is not said.
-
-        A bucket says it in the marker of the directory, which it may not have.
-        """
-        said = ObjectAttributes()
-        if mode == FILE:
-            return said
-        with suppress(EntryNotFound):
-            said = attributes_of(self._top_tree(mode).marker_metadata(VFolderPath(())))
-        there = self._target.status() if mode == OVER else None
-        if there is None:
-            return said
-        return ObjectAttributes(
-            there.st_mode if said.mode is None else said.mode,
-            said.mtime_ns,
-            there.st_uid if said.uid is None else said.uid,
-            there.st_gid if said.gid is None else said.gid,
-        )
+        """Return what the marker of the directory says, which it may not have."""
+        if mode != FILE:
+            with suppress(EntryNotFound):
+                return attributes_of(self._top_tree(mode).marker_metadata(VFolderPath(())))
+        return ObjectAttributes()
 
     def _chosen(self, mode: str) -> Iterator[ObjectEntry]:
         """Yield what the request selects; what it excludes is no extra entry, so it comes too."""

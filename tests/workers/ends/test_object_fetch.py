@@ -16,7 +16,7 @@ from backends.fs import atomic
 from core.names import VFolderPath
 from workers.verbs import object_fetch
 from workers.verbs.object_attributes import ObjectAttributes
-from workers.verbs.object_fetch import ObjectFetch, beside
+from workers.verbs.object_fetch import FetchPlaces, ObjectFetch, beside
 
 RANGE = 4
 
@@ -81,7 +81,7 @@ def test_ranges_that_are_under_way_have_ended_before_their_file_is_closed(
     into, drafts = (os.open(tmp_path / name, os.O_RDONLY) for name in ("into", "drafts"))
     try:
         big = ObjectEntry("big", VFolderPath(("big",)), Range.size, "e", None)
-        ObjectFetch(run, tree, (into, drafts), checks=False)([big], ObjectAttributes())
+        ObjectFetch(run, tree, FetchPlaces(into, drafts), checks=False)([big], ObjectAttributes())
     finally:
         os.close(into)
         os.close(drafts)
