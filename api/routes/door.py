@@ -33,9 +33,17 @@ from core.cluster import (
     VFolderCache,
 )
 from core.errors import ConfigurationError
+from core.events import recent_events
 from core.jobs import Job
+from core.jobs.store import PREFIX
 from core.names import QuotaScope
-from core.quota import NoticeStore, TotalLimits, accounts_at_thresholds, scope_figures
+from core.quota import (
+    HiddenUsageStore,
+    NoticeStore,
+    TotalLimits,
+    accounts_at_thresholds,
+    scope_figures,
+)
 from core.redis import connections, prove_write
 from core.settings import Settings
 from core.telemetry import logs
@@ -193,12 +201,17 @@ class Door:
 
     @cached_property
     def feed(self) -> Feed:
-        """News of jobs, nodes, volumes and the audit log, for streams about many things."""
+        """News of jobs and what is compared, for streams about many things."""
         jobs = self.jobs
         reads = JobReads(jobs.lists.read, jobs.lists.now_ms, self._note_job)
         looks = {"nodes": self._node_states, "volumes": self._volume_states}
         own = {"uploads": self._upload_states, "quota": self._quota_states}
-        return Feed(reads, {**looks, "audit": self._audit_state}, own)
+        of_operators = {
+            "audit": self._audit_state,
+            "events": self._published_state,
+            "findings": self._finding_states,
+        }
+        return Feed(reads, {**looks, **of_operators}, own)
 
     @cached_property
     def vfolder_news(self) -> VFolderNews:
@@ -260,6 +273,22 @@ class Door:
     def _audit_state(self) -> dict[str, object]:
         newest = self.people.audit.recent(1) if self.people is not None else []
         return {"newest": newest[0][0] if newest else None}
+
+    def _published_state(self) -> dict[str, object]:
+        """Return the id of the newest published event, and how many wait."""
+        client = connections.connect(self.settings, connections.Database.EVENTS, text=False)
+        newest = recent_events(client, 1)
+        waiting = self.jobs.redis.zcard(f"{PREFIX}outbox")
+        return {"newest": (newest[0]["id"] if newest else None, waiting)}
+
+    def _finding_states(self) -> dict[str, object]:
+        """Return what the last rescan and the last sweep of each volume found."""
+        client = self.jobs.redis
+        sweeps = HiddenUsageStore(client)
+        return {
+            name: (client.get(f"{PREFIX}rescan:{name}"), sweeps.last(name))
+            for name in self.access.volumes()
+        }
 
     @cached_property
     def mounts(self) -> Mounts:

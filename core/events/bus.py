@@ -104,15 +104,17 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def recent_events(client: "redis.Redis") -> list[dict[str, Any]]:
+def recent_events(client: "redis.Redis", count: int | None = None) -> list[dict[str, Any]]:
     """Return the entries of the stream, newest first: id, name, source, payload as JSON has it.
+
+    `count` is the most that it returns; None: all.
 
     `client` answers bytes. Other services write entries, too; a payload that is no JSON is None.
 
     Raises:
         redis.RedisError: the server does not answer.
     """
-    found: Any = client.xrevrange(STREAM)
+    found: Any = client.xrevrange(STREAM, count=count)
     return [
         {
             "id": cursor.decode(),

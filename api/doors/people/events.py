@@ -33,6 +33,8 @@ _ACTS = {
     "volumes": ("volumes.list", "volumes.read"),
     "nodes": ("nodes.read", "nodes.read"),
     "audit": ("audit.read", "audit.read"),
+    "events": ("settings.read", "settings.read"),
+    "findings": ("settings.read", "settings.read"),
 }
 #: Jobs that a stream which begins again looks through for those that changed meanwhile.
 _MISSED_MAX = 200
@@ -66,7 +68,8 @@ def follow_events(asked: PersonRequest) -> Response:
     or `lost`: then it has to look by itself. People get their own jobs and uploads, the vfolders
     that they see, and quotas and notices of theirs and of their groups. Operators get all jobs and
     vfolders; of `uploads` that some began, moved on or ended, of `quota` the volumes whose alerts
-    changed. `nodes` and `audit` are for operators.
+    changed. `nodes`, `audit`, `events` (of the manager) and `findings` (a rescan or a sweep of a
+    volume ended) are for operators.
     """
     topics = _topics()
     _decide(asked, topics)

@@ -120,6 +120,7 @@ def test_a_stream_that_begins_again_gets_what_it_missed(people: People) -> None:
     [
         *(("", 400), ("topics=", 400), ("topics=files", 400), ("topics=jobs&more=1", 400)),
         *(("topics=nodes", 403), ("topics=jobs,audit", 403)),
+        *(("topics=events", 403), ("topics=findings", 403)),
     ],
 )
 def test_topics_that_a_person_does_not_get(people: People, query: str, status: int) -> None:

@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from playwright.sync_api import CDPSession, Page, Route, expect
 from core.jobs.requests import UsageRequest
 from core.jobs.store import JobStore, Submission
 from core.names import QuotaScope, VFolderId
+from core.quota import HiddenUsage, HiddenUsageStore
 from core.redis import Database, connect
 from tests.api.people.conftest import People, Person
 from tests.api.people.console.conftest import PATIENCE_MS, WIDE, Console
@@ -28,6 +29,8 @@ expect.set_options(timeout=PATIENCE_MS)
 AFTER_NEWS_MS = 1100
 #: Longer than the silence after which a page begins its stream again (milliseconds).
 SILENCE_MS = 45_000
+#: So many looks after news are over before a page looks by itself.
+LOOKS_WITHOUT_POLL = 12
 UPDATED_JOBS, ROUNDS = 100, 10
 #: What 1000 updates may leave behind (bytes): less than a third of their documents.
 HEAP_GROWTH_MAX = 1 << 20
@@ -133,6 +136,92 @@ def test_changes_come_by_the_stream_while_no_page_polls(console: Console, operat
             news.after(topic, act, repeat=topic != "jobs")
             page.clock.run_for(AFTER_NEWS_MS)
             expect(page.get_by_role("row").filter(has_text=shown).first).to_be_visible()
+
+
+def test_what_is_found_and_published_comes_by_the_stream(
+    console: Console, operator: Person
+) -> None:
+    """The clock of the page stands still, so nothing but news makes it look."""
+    people = console.people
+    numbers = iter(range(1, 1000))
+
+    def rescan() -> None:
+        answer = people.call(operator, "POST", "/v1/volumes/local/rescan", {})
+        assert people.ended(operator, answer.json()["id"])["state"] == "succeeded"
+
+    def sweep() -> None:
+        found = HiddenUsage(
+            trash_bytes=next(numbers) << 40,
+            trash_due_at=None,
+            staging_bytes=0,
+            staging_due_at=None,
+            swept_at=time.time(),
+        )
+        with connect(people.settings, Database.JOBS) as client:
+            HiddenUsageStore(client).keep("second", found)
+
+    def publish() -> None:
+        event = {"name": "disk_replaced", "source": "test", "payload": str(next(numbers))}
+        with connect(people.settings, Database.EVENTS) as client:
+            client.xadd("events", cast("dict[Any, Any]", event))
+
+    for address, topic, act, shown in (
+        ("orphans", "findings", rescan, re.compile("scopes? counted")),
+        ("backlog", "findings", sweep, re.compile("TiB")),
+        ("events", "events", publish, re.compile("disk_replaced")),
+    ):
+        page = console.open(operator, f"/console/op/{address}")
+        live(page)
+        news = News(page)
+        page.clock.install()
+        page.reload()
+        live(page)
+        expect(page.get_by_role("main").get_by_text(shown)).to_have_count(0)
+        page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+        news.after(topic, act, repeat=True)
+        found = page.get_by_role("main").get_by_text(shown)
+        for _ in range(LOOKS_WITHOUT_POLL):  # the news of a sweep of the worker may be the first
+            page.clock.run_for(AFTER_NEWS_MS)
+            page.wait_for_timeout(1000)
+            if found.count():
+                break
+        expect(found.first).to_be_visible()
+
+
+def test_new_rows_wait_while_the_list_is_read(console: Console, operator: Person) -> None:
+    people, owner = console.people, console.owner
+    vfolder = people.vfolder(owner)
+
+    def count() -> str:
+        answer = people.call(owner, "POST", f"/v1/vfolders/{vfolder.id}/usage")
+        return str(people.ended(owner, answer.json()["id"])["id"])
+
+    for person, address in (
+        (operator, f"/console/op/jobs?requester={owner.word}"),
+        (owner, "/console/jobs"),
+    ):
+        before = count()
+        page = console.open(person, address)
+        rows = page.get_by_role("grid").locator(".grid-row")
+        first = rows.first.get_by_role("link")
+        expect(first).to_have_attribute("href", re.compile(before))
+        number = rows.count()
+        place = rows.first.bounding_box()
+        rows.first.hover()
+        count()
+        later = count()
+        button = page.get_by_role("button", name="Show 2 new rows")
+        expect(button).to_be_visible()
+        expect(first).to_have_attribute("href", re.compile(before))
+        assert rows.first.bounding_box() == place
+        console.check(page)
+        button.click()
+        expect(first).to_have_attribute("href", re.compile(later))
+        expect(rows).to_have_count(number + 2)
+        # The list is not read: the pointer and the focus are elsewhere.
+        page.get_by_role("heading", level=1).click()
+        shown = count()
+        expect(first).to_have_attribute("href", re.compile(shown))
 
 
 def test_a_job_changes_on_its_page_without_a_question(console: Console, operator: Person) -> None:

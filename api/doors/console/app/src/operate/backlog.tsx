@@ -30,7 +30,7 @@ const late = (seconds: number | null | undefined) =>
   seconds == null ? "–" : seconds > 0 ? <span class="wrong">{duration(seconds)}</span> : t("none");
 
 export function Backlog(_: { segments: string[] }) {
-  const load = usePolled<Backlog>("/v1/trash", BACKLOG_MS);
+  const load = usePolled<Backlog>("/v1/trash", BACKLOG_MS, "findings");
   return (
     <section class={`dashboard ${load.away ? "away" : ""}`}>
       <Head title={t("backlog")} of={load} />

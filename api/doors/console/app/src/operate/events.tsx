@@ -24,7 +24,7 @@ interface Feed {
 
 export function Events(_: { segments: string[] }) {
   const follow = useSignal(true);
-  const load = usePolled<Feed>("/v1/published-events", follow.value ? EVENTS_MS : 3_600_000);
+  const load = usePolled<Feed>("/v1/published-events", follow.value ? EVENTS_MS : 3_600_000, follow.value ? "events" : "");
   const filter = useSignal("");
   const wanted = filter.value.toLowerCase();
   const rows = (load.data?.events ?? []).filter((one) => `${one.name} ${one.source} ${JSON.stringify(one.payload)}`.toLowerCase().includes(wanted));

@@ -114,7 +114,7 @@ function JobList() {
       {chosen.length > 0 && <Chosen jobs={chosen} why={why} done={done} clear={() => selection.clear()} />}
       <Part load={load} empty={() => (rows.length ? null : <Empty icon="jobs" text={t(asked ? "jobs.none" : "jobs.empty")} />)}>
         {() => (
-          <Grid label={t("jobs.all")} rows={rows} rowKey={(job) => job.id} text={(job) => verbOf(job as Job)} columns={COLUMNS()}
+          <Grid label={t("jobs.all")} waits={asked} rows={rows} rowKey={(job) => job.id} text={(job) => verbOf(job as Job)} columns={COLUMNS()}
             total={next ? null : rows.length} selection={selection} onOpen={(job) => go(path(["op", "jobs", job.id]))}
             detail={(job) => <><JobState job={job as Job} /> · {job.volume} · {reasonOf(job)}</>} menu={(job) => acts(job, why, done)} />
         )}

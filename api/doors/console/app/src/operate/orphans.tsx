@@ -14,7 +14,7 @@ interface Found {
 }
 
 export function Orphans(_: { segments: string[] }) {
-  const load = usePolled<Found>("/v1/orphans", ORPHANS_MS);
+  const load = usePolled<Found>("/v1/orphans", ORPHANS_MS, "findings");
   return (
     <section class={`dashboard ${load.away ? "away" : ""}`}>
       <Head title={t("orphans")} of={load} />

@@ -80,7 +80,7 @@ export function Uploads(_: { segments: string[] }) {
       <p class="muted">{t("uploads.hint")}</p>
       <Part load={load} empty={() => (rows.length ? null : <Empty icon="upload" text={t("uploads.empty")} />)}>
         {() => (
-          <Grid label={t("uploads")} rows={rows} rowKey={(one) => one.id} text={(one) => one.path ?? one.id} columns={COLUMNS()} total={next ? null : rows.length}
+          <Grid label={t("uploads")} waits="uploads" rows={rows} rowKey={(one) => one.id} text={(one) => one.path ?? one.id} columns={COLUMNS()} total={next ? null : rows.length}
             detail={(one) => `${progressOf(one)} · ${one.subject ?? t("upload.ticket")}`}
             menu={(one) => [{ label: t("upload.end"), icon: "close", danger: true, disabled: Boolean(why), why, run: () => end(one) }]} />
         )}

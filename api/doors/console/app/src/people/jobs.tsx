@@ -74,7 +74,7 @@ function JobList() {
       </div>
       <Part load={load}>
         {() => rows.length === 0 ? <Empty icon="jobs" text={t(only ? "jobs.empty.running" : "jobs.empty")} /> : (
-          <Grid label={t("nav.jobs")} rows={rows} rowKey={(job) => job.id} text={verbOf} columns={COLUMNS()} total={more ? null : rows.length}
+          <Grid label={t("nav.jobs")} waits={String(only)} rows={rows} rowKey={(job) => job.id} text={verbOf} columns={COLUMNS()} total={more ? null : rows.length}
             onOpen={(job) => go(path(["jobs", job.id]))} detail={(job) => <><JobState job={job} /> · {sentenceOf(job)}</>}
             menu={(job) => [
               { label: t("job.open"), icon: "open", run: () => go(path(["jobs", job.id])) },

@@ -6,10 +6,11 @@ import type { ComponentChildren, VNode } from "preact";
 import { useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { t } from "../texts";
 import { taste } from "../lib/taste";
-import { IconButton } from "./controls";
+import { Button, IconButton } from "./controls";
 import { Icon } from "./icon";
 import { showMenu, type MenuItems } from "./menu";
 import type { Selection } from "./selection";
+import { useWaiting } from "./waiting";
 
 export interface Column<Row> {
   key: string;
@@ -47,6 +48,8 @@ interface GridProps<Row> {
   onKey?: (event: KeyboardEvent, row: Row | null) => boolean;
   /** A row that is about to change: it is shown so. */
   isLeaving?: (row: Row) => boolean;
+  /** Which list of the service it is: its new rows wait while it is read. Without it they never wait. */
+  waits?: string;
   /** Fits its rows, in place of filling the page. */
   short?: boolean;
 }
@@ -59,9 +62,10 @@ const LONG_PRESS_MS = 450;
 const NARROW = 560;
 
 export function Grid<Row>(props: GridProps<Row>) {
-  const { rows, rowKey, selection, columns, short = false } = props;
+  const { rowKey, selection, columns, short = false } = props;
   const id = useId();
   const box = useRef<HTMLDivElement>(null);
+  const { rows, count: waiting, show } = useWaiting(props.waits ?? null, props.rows, rowKey, () => isRead(box.current, selection));
   const [view, setView] = useState({ top: 0, height: 600, width: 900 });
   const keys = useMemo(() => rows.map(rowKey), [rows]);
   const places = useMemo(() => new Map(keys.map((key, index) => [key, index])), [keys]);
@@ -176,6 +180,7 @@ export function Grid<Row>(props: GridProps<Row>) {
   const all = selection !== undefined && rows.length > 0 && selection.count.value === rows.length;
 
   return (
+    <>
     <div class={`grid ${short ? "short" : ""} ${narrow ? "narrow" : ""}`} role="grid" aria-label={props.label}
       aria-rowcount={total === null ? -1 : total + head} aria-colcount={columnCount} aria-multiselectable={selection ? true : undefined}
       aria-activedescendant={activeIndex >= 0 ? rowId(activeIndex) : undefined} tabIndex={0}
@@ -203,7 +208,7 @@ export function Grid<Row>(props: GridProps<Row>) {
             const isActive = index === activeIndex;
             const selected = selection?.keys.value.has(key);
             const leaving = props.isLeaving?.(row) ?? false;
-            return drawn(slot, [props, row, index, height, shownColumns, isActive, selected, leaving], () => (
+            return drawn(slot, [props, keys, row, index, height, shownColumns, isActive, selected, leaving], () => (
               <GridRow key={slot} id={rowId(index)} row={row} index={index + 1 + head} top={index * height} columns={shownColumns}
                 active={isActive} selected={selected} detail={narrow ? props.detail : undefined}
                 text={props.text(row)} hasMenu={Boolean(props.menu)} leaving={leaving}
@@ -222,7 +227,19 @@ export function Grid<Row>(props: GridProps<Row>) {
         </div>
       </div>
     </div>
+    {props.waits !== undefined && (
+      <div class="grid-new" role="status">
+        {waiting > 0 && <Button icon="up" onClick={show}>{t("rows.new", { n: waiting })}</Button>}
+      </div>
+    )}
+    </>
   );
+}
+
+/** Whether a list is read: the pointer or the focus is in it, it is scrolled, or rows are selected. */
+function isRead(box: HTMLElement | null, selection: Selection | undefined): boolean {
+  const grid = box?.parentElement;
+  return Boolean(grid && (box.scrollTop > 0 || grid.matches(":hover") || grid.contains(document.activeElement) || selection?.count.value));
 }
 
 /**

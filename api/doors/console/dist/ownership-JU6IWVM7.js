@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-T227TG65.js";import"./chunk-TK5S7YVW.js";import"./chunk-YTZ2L4TA.js";import"./chunk-V3RAQDZQ.js";import"./chunk-2OBXFSRY.js";import"./chunk-A4UOD4OU.js";import"./chunk-SGSCFCQ2.js";import"./chunk-T7YVWKIZ.js";import"./chunk-6YPX3DOZ.js";import"./chunk-NRZOXHQ4.js";import"./chunk-Z4OUEEMR.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
