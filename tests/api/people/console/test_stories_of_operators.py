@@ -345,6 +345,32 @@ def test_a_user_is_blocked_and_the_audit_log_is_exported(
     assert {"A lost laptop.", "It was in a chat."} <= set(reasons)
 
 
+def test_settings_of_two_nodes_are_compared(console: Console, operator: Person) -> None:
+    found = console.people.call(operator, "GET", "/v1/settings").json()["settings"]
+    values = {one["key"]: one["value"] for one in found}
+    limit = "storage-proxy.scandir-limit"
+    assert limit in values
+    lines = [f"{key} = {value}" for key, value in values.items()]
+    elsewhere = [line for line in lines if not line.startswith(limit)]
+    page = console.open(operator, "/console/op/settings")
+
+    def compare(text: list[str]) -> None:
+        page.get_by_role("button", name="Compare values").click()
+        page.get_by_label("Values of the other node").fill("\n".join(text))
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Compare values").click()
+
+    compare(lines)
+    expect(page.get_by_text("No value differs.")).to_be_visible()
+    compare([*elsewhere, f"{limit} = 7", 'volume.far.backend = "vfs"'])
+    expect(page.get_by_text("2 values differ.")).to_be_visible()
+    expect(page.get_by_role("row", name=limit)).to_contain_text(f"{values[limit]}7")
+    expect(page.get_by_role("row", name="volume.far.backend")).to_contain_text('\u2013"vfs"')
+    console.check(page)
+    page.get_by_role("button", name="End comparison").click()
+    expect(page.get_by_role("row", name="storage-proxy.secret")).to_have_count(1)
+
+
 def test_settings_are_found_and_secrets_are_masked(console: Console, operator: Person) -> None:
     people = console.people
     page = console.open(operator, "/console/op/settings")
