@@ -9,6 +9,7 @@ import stat
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 import psutil
@@ -320,6 +321,31 @@ def test_directories_keep_their_attributes_from_bucket_to_bucket(site: Site) -> 
     found = directories(mounted(site, back))
     assert (found.pop("copy"), found.pop("copy/b")) == (found["a"], found["a/b"])
     assert found == directories(top)
+
+
+def test_a_marker_that_the_storage_loses_is_written_again(site: Site) -> None:
+    """As SeaweedFS does where a file and the marker above it come at the same moment."""
+    vfolder, top = filled(site)
+    there, back = beside(vfolder), beside(vfolder)
+    file = re.compile(f"{keys_of(there)}a/b/x.log$")
+    lost: list[str] = []
+
+    def lose(seen: Seen) -> str:
+        if seen.method == "PUT" and file.search(seen.target) and not lost:
+            key = unquote(seen.target).partition(f"{site.bucket.name}/")[2].removesuffix("x.log")
+            wait_for(lambda: (found := site.bucket.find(key)) and "mode=" in found.content_type)
+            site.bucket.put(key, b"", content_type="application/x-directory")
+            lost.append(key)
+        return ""
+
+    site.proxy.strict = lose
+    sent = {"volume": "local", "source": vfolder, "target": there, "target_volume": VOLUME}
+    ended = site.job(verb="transfer", **sent)
+    site.proxy.strict = None
+    assert (ended["state"], len(lost)) == ("succeeded", 1), ended
+    got = site.job(verb="transfer", source=there, target=back, target_volume="local")
+    assert got["state"] == "succeeded", got
+    assert directories(mounted(site, back)) == directories(top)
 
 
 @pytest.mark.part("rclone")

@@ -40,6 +40,10 @@ class _OneFile:
         """See `SendingSource.top`."""
         return self._source.top()
 
+    def metadata(self, one: SourceEntry) -> Mapping[str, str]:
+        """See `SendingSource.metadata`."""
+        return self._source.metadata(one)
+
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`."""
         self._source.send(one, target)

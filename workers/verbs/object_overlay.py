@@ -49,6 +49,8 @@ class _OverSource:
         self._checks = checks
         #: Whether an entry replaces one of another kind.
         self._makes_way = mirrors and on_conflict == "replace"
+        #: Which entry counts a file that made way, by the paths of the files.
+        self._made_way: dict[str, str] = {}
         #: The bytes of the objects that were replaced, by the names of entries.
         self.replaced: dict[str, int] = {}
 
@@ -59,6 +61,10 @@ class _OverSource:
     def top(self) -> Mapping[str, str]:
         """See `SendingSource.top`."""
         return self._source.top()
+
+    def metadata(self, one: SourceEntry) -> Mapping[str, str]:
+        """See `SendingSource.metadata`."""
+        return self._source.metadata(one)
 
     def time_ns(self, one: SourceEntry) -> int:
         """See `SendingSource.time_ns`."""
@@ -104,16 +110,17 @@ class _OverSource:
         if differs and self._source.digest(one) != digest_of_object(target, path):
             raise CopyDiffers("The object differs from its source.")
 
-    @staticmethod
-    def _make_way(one: SourceEntry, path: VFolderPath, target: ObjectTree) -> int:
+    def _make_way(self, one: SourceEntry, path: VFolderPath, target: ObjectTree) -> int:
         """Remove files where a directory comes, or the directory where a file comes.
 
-        Returns the bytes that they had.
+        Returns the bytes that they had. Entries below one file come beside each other: the first
+        one counts its bytes.
         """
         lengths = len(path.parts) + (one.kind == "d")
         above = [VFolderPath(path.parts[:length]) for length in range(1, lengths)]
         files = [(each, there) for each in above if (there := target.head(each)) is not None]
-        freed = [there.size for _, there in files]
+        own = [self._made_way.setdefault(str(each), one.name) == one.name for each, _ in files]
+        freed = [there.size for (_, there), is_own in zip(files, own, strict=True) if is_own]
         list(target.drop([str(each) for each, _ in files]))
         if one.kind != "d" and not files:
             target.remove([path], recursive=True, most=None, on_removed=freed.append)
@@ -204,6 +211,12 @@ class OverlayToObjects(TransferToObjects):
         nothing = kept and not outcome.items and not removed
         state = State.PARTIAL if nothing else outcome.state
         return Outcome(sentence, result, state, items=outcome.items, size_bytes=outcome.size_bytes)
+
+    def _settle_directories(self, source: SendingSource, target: ObjectTree) -> bool:
+        """With `skip`, directories that were there keep their attributes: none is looked at."""
+        if self._is_over and self._request.on_conflict == "skip":
+            return True
+        return super()._settle_directories(source, target)
 
     def _mark_top(self, source: SendingSource, target: ObjectTree) -> None:
         """Give a directory that was there the attributes of its original, where these are known."""

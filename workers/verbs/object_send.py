@@ -19,6 +19,7 @@ from backends.volumes import operations
 from core.errors import (
     BackendFailed,
     CopyDiffers,
+    EntryNotFound,
     QuotaScopeExists,
     StorageError,
     Unavailable,
@@ -153,11 +154,44 @@ class TransferToObjects:
             self._note_state(source, manifest)
             self._run.phase("copy")
             done = self._send_all(source, target, manifest)
+            done["complete"] &= self._settle_directories(source, target)
             self._mark_top(source, target)
             if self._request.verify == "checksum":
                 self._verify(source, target)
             done["complete"] &= self._is_unchanged(source, manifest)
             return done | self._without_extra(source, target, manifest, done)
+
+    def _settle_directories(self, source: SendingSource, target: ObjectTree) -> bool:
+        """Write markers again that the storage has lost; return whether all are as they should be.
+
+        SeaweedFS keeps a directory for each file. One that it makes for a file may take the place
+        of the marker that comes at the same moment.
+        """
+        wrong = 0
+
+        def settle(one: SourceEntry) -> tuple[str, OSError | StorageError | None]:
+            path = VFolderPath.parse(one.name.removesuffix("/"))
+            try:
+                wanted, there = source.metadata(one), {}
+                with suppress(EntryNotFound):
+                    there = dict(target.marker_metadata(path))
+                if there != wanted:
+                    target.mark(path, wanted)
+            except EntryNotFound:  # it left the source meanwhile
+                return one.name, None
+            except (OSError, StorageError) as error:
+                return one.name, error
+            return one.name, None
+
+        with closing(beside(settle, (one for one in source.entries() if one.kind == "d"))) as each:
+            for name, error in each:
+                self._run.check()
+                if isinstance(error, Unavailable):
+                    raise error
+                if error is not None:
+                    self._run.fault(name, reason_of(error))
+                    wrong += 1
+        return not wrong
 
     def _without_extra(
         self,

@@ -49,6 +49,9 @@ class SendingSource(Protocol):
     def top(self) -> Mapping[str, str]:
         """Return the metadata that the marker of the complete directory gets."""
 
+    def metadata(self, one: SourceEntry) -> Mapping[str, str]:
+        """Return the metadata that the marker of a directory gets."""
+
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """Write the object of an entry."""
 
@@ -134,6 +137,10 @@ class FileSource:
     def top(self) -> Mapping[str, str]:
         """See `SendingSource.top`."""
         return metadata_of(os.fstat(self._root))
+
+    def metadata(self, one: SourceEntry) -> Mapping[str, str]:
+        """See `SendingSource.metadata`."""
+        return metadata_of(paths.stat_beneath(self._root, one.own, follow=False))
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`.
@@ -233,6 +240,10 @@ class ObjectSource:
             return self._tree.marker_metadata(VFolderPath(()))
         except EntryNotFound:
             return {}
+
+    def metadata(self, one: SourceEntry) -> Mapping[str, str]:
+        """See `SendingSource.metadata`."""
+        return self._tree.marker_metadata(one.own.path)
 
     def send(self, one: SourceEntry, target: ObjectTree) -> None:
         """See `SendingSource.send`."""
