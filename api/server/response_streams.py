@@ -81,6 +81,12 @@ class ResponseStream(ABC):
         """
         return min(self._part.pace.wait(min(self.left, self._slice)), BUDGET_LOOK_SECONDS)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether its reader may have no more."""
+        cut: bool = self._part.pace.is_cut
+        return cut
+
     def send(self) -> bool:
         """Send as much of one slice as the socket takes; return true when nothing is left.
 

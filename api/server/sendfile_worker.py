@@ -185,7 +185,7 @@ class Senders:
         self._on_finished(stream)
 
     def _cut_silent(self) -> None:
-        """Cut off readers that take no byte; one thread looks at a time."""
+        """Cut off readers that take no byte, or may have no more; one thread looks at a time."""
         now = time.monotonic()
         with self._lock:
             if now < self._looked_at + LOOK_SECONDS:
@@ -194,7 +194,8 @@ class Senders:
             silent = [
                 (descriptor, stream)
                 for descriptor, stream in self._streams.items()
-                if now > stream.moved_at + SEND_SILENCE_SECONDS and not stream.busy
+                if not stream.busy
+                and (stream.is_cut or now > stream.moved_at + SEND_SILENCE_SECONDS)
             ]
             for _, stream in silent:
                 stream.busy = True  # no other thread sends it while it is closed

@@ -160,6 +160,11 @@ class Pace:
         """Let no more bytes move; the sender learns it with the next piece."""
         self._is_cut = True
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was cut off; a sender whose reader takes nothing has no next piece."""
+        return self._is_cut
+
     def check(self) -> None:
         """Raise where the stream was cut off.
 
