@@ -76,6 +76,7 @@ class Visitor:
 
     def begin(self, name: str, size: int) -> str:
         """Open an upload and return its path."""
+        self.line.close()  # the door closes what was idle for long
         more = {**TUS, "Upload-Length": str(size), "Upload-Metadata": named(name)}
         answer = self.ask("POST", f"{self.link}/uploads", None, more)
         assert answer.status == 201, answer.status
@@ -83,6 +84,7 @@ class Visitor:
 
     def stream(self, path: str) -> http.client.HTTPResponse:
         """Begin a download, of which nothing is read but the head."""
+        self.line.close()  # the door closes what was idle for long
         self.line.request("GET", f"{self.link}/content?path={path}", headers=self.headers)
         return self.line.getresponse()
 
@@ -205,6 +207,8 @@ def test_files_that_were_begun_end_with_the_link(people: People) -> None:
     assert open_uploads(people, vfolder) == BEGUN
     piece = {**WHOLE, "Upload-Offset": "0"}
     first, path = begun[0]
+    for one in visitors:
+        one.line.close()
     assert first.ask("PATCH", path, b"x" * FILE_BYTES, piece).status == 204
     assert people.call(owner, "DELETE", f"/v1/links/{link['id']}").status_code == 204
     wait_for(lambda: people.call(None, "GET", link["path"]).status_code == 404)
