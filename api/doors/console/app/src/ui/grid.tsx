@@ -260,10 +260,14 @@ function useSlots(first: number, last: number): (index: number) => number {
 /** Rows as they were drawn: the same one again as long as nothing of it changed, and then it costs nothing. */
 function useDrawn(): (slot: string | number, of: unknown[], draw: () => VNode) => VNode {
   type Kept = Map<string | number, { of: unknown[]; row: VNode }>;
-  const kept = useRef<Kept>(new Map());
-  const before = kept.current;
-  const now: Kept = (kept.current = new Map());
+  // In a reference alone: acts of rows keep the scope of their drawing, which must not keep the one before, and so on.
+  const kept = useRef<{ before: Kept; now: Kept }>({ before: new Map(), now: new Map() });
+  kept.current = { before: kept.current.now, now: new Map() };
+  useLayoutEffect(() => {
+    kept.current.before = new Map();
+  });
   return (slot, of, draw) => {
+    const { before, now } = kept.current;
     const known = before.get(slot);
     const same = known?.of.every((one, at) => one === of[at]) ? known : { of, row: draw() };
     now.set(slot, same);

@@ -20,6 +20,7 @@ export function useWaiting<Row>(of: string | null, rows: Row[], rowKey: (row: Ro
   const [, turn] = useState(0);
   const all = () => {
     known.current = { of, keys: new Set(rows.map(rowKey)) };
+    last.current = [];
   };
   const show = () => {
     all();
