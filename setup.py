@@ -6,7 +6,17 @@ reports a missing part when it starts (`backends.fs.native`).
 
 from setuptools import Extension, setup
 
-SOURCES = ("module", "copy", "listing", "reading", "scan", "unlink", "zip_files", "zip_items")
+SOURCES = (
+    "module",
+    "copy",
+    "listing",
+    "opening",
+    "reading",
+    "scan",
+    "unlink",
+    "zip_files",
+    "zip_items",
+)
 
 setup(
     ext_modules=[

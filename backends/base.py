@@ -48,6 +48,9 @@ class MountIdentity(Protocol):
             OSError: the file system failed.
         """
 
+    def is_proved(self, facts: tuple[int, int, int]) -> bool:
+        """Return whether `check` passes at once: device, inode, time of change of a marker."""
+
     def prove(self, root: int) -> None:
         """Check it again from the beginning, and ask the store, as every proof of a mount does."""
 

@@ -232,6 +232,11 @@ class DoorResponse(Response):
             self._send_head(b"")
             self.headers_sent = True
 
+    def take_head(self) -> bytes:
+        """Return the head, for who sends it together with the body."""
+        self.headers_sent = True
+        return self._encoded_head()
+
     def _emit_body(self, data: bytes) -> None:
         if not self._head:
             super()._emit_body(data)

@@ -103,7 +103,7 @@ class DoorConnection(TConn):
             return True
         while True:
             try:
-                piece = self.sock.recv(READ_BYTES)
+                piece = self._received_piece()
             except _WAITS:
                 return False
             if not piece:
@@ -113,6 +113,11 @@ class DoorConnection(TConn):
                 return True
             if len(piece) < READ_BYTES and not isinstance(self.sock, ssl.SSLSocket):
                 return False
+
+    def _received_piece(self) -> bytes:
+        if isinstance(self.sock, ssl.SSLSocket):  # it takes no flag; it must not be blocking
+            return self.sock.recv(READ_BYTES)
+        return self.sock.recv(READ_BYTES, socket.MSG_DONTWAIT)
 
     def take_back(self) -> None:
         """Take what the parser read ahead: the start of the next request."""

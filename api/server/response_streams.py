@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.streaming import LOOK_SECONDS as BUDGET_LOOK_SECONDS
-from api.streaming import ArchiveResponse, FilePart
+from api.streaming import ArchiveResponse, FilePart, WholePart
 from backends.archives import Piece
 from core.telemetry import metrics
 
@@ -49,10 +49,14 @@ class ResponseStream(ABC):
         #: A sender works on it, or it waits for its turn.
         self.busy = False
         self._body = body
-        self._part: FilePart | ArchiveResponse = part
+        self._part: FilePart | WholePart | ArchiveResponse = part
         self._slice = FIRST_BYTES
         self._sent = 0
-        conn.sock.settimeout(0)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the socket one that never waits, and that is writable when little is unsent."""
+        self.conn.sock.settimeout(0)
         self._set_unsent(UNSENT_BYTES)
 
     @property
@@ -158,6 +162,33 @@ class FileStream(ResponseStream):
         return sent
 
 
+class WholeStream(ResponseStream):
+    """The head and all bytes of a small file, on their way; most sockets take them at once."""
+
+    _part: WholePart
+
+    def __init__(self, conn: Any, body: WholePart, *, keepalive: bool, head: bytes) -> None:  # noqa: ANN401 - gunicorn is untyped
+        super().__init__(conn, body, body, keepalive=keepalive)
+        self._head_bytes = len(head)
+        self._bytes = head + body.data
+
+    def _prepare(self) -> None:
+        """Leave the socket as it is: each send says that it does not wait, and little is sent."""
+
+    @property
+    def left(self) -> int:
+        """See `ResponseStream.left`; the head counts."""
+        return len(self._bytes) - self._sent
+
+    def write(self, most: int) -> int:
+        """See `ResponseStream.write`."""
+        rest = memoryview(self._bytes)[self._sent : self._sent + most]
+        sent: int = self.conn.sock.send(rest, socket.MSG_DONTWAIT)
+        before = max(self._sent - self._head_bytes, 0)
+        self._part.position += max(self._sent + sent - self._head_bytes, 0) - before
+        return sent
+
+
 class ArchiveStream(ResponseStream):
     """An archive or a part of one, on its way."""
 
@@ -236,8 +267,10 @@ def in_chunks(pieces: Iterator[Piece]) -> Iterator[Piece]:
     yield b"0\r\n\r\n"
 
 
-def new_stream(conn: Any, body: Any, *, keepalive: bool) -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
-    """Return the stream of a body that `can_stream` accepts."""
+def new_stream(conn: Any, body: Any, *, keepalive: bool, head: bytes = b"") -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
+    """Return the stream of a body that `can_stream` accepts; of a `WholePart`, with its head."""
+    if isinstance(body, WholePart):
+        return WholeStream(conn, body, keepalive=keepalive, head=head)
     if isinstance(body, ArchiveResponse):
         return ArchiveStream(conn, body, keepalive=keepalive)
     return FileStream(conn, body, body.filelike, keepalive=keepalive)
@@ -245,6 +278,6 @@ def new_stream(conn: Any, body: Any, *, keepalive: bool) -> ResponseStream:  # n
 
 def can_stream(body: Any) -> bool:  # noqa: ANN401 - any WSGI body
     """Return whether another thread than the request's can send a body."""
-    return isinstance(body, ArchiveResponse) or isinstance(
+    return isinstance(body, ArchiveResponse | WholePart) or isinstance(
         getattr(body, "filelike", None), FilePart
     )

@@ -20,7 +20,7 @@ from typing import Any
 from api.server.event_writer import EventResponse
 from api.server.response_streams import ResponseStream, can_stream, new_stream
 from api.server.worker import DoorWorker
-from api.streaming import ArchiveResponse
+from api.streaming import ArchiveResponse, WholePart
 from core.telemetry import logger
 
 #: Threads that send to all waiting sockets of a process, by kind of response. One may wait for a
@@ -229,11 +229,18 @@ class SendfileWorker(DoorWorker):
             super()._answer(resp, body)
             return
         self._local.body = body
+        if isinstance(body, WholePart):
+            self._local.body_head = resp.take_head()
+            return
         if isinstance(body, ArchiveResponse) and body.length is None:
             body.framed = _send_head_of_unknown_length(resp)
         elif not isinstance(body, ArchiveResponse):
             resp.more_follows = body.filelike.end > body.filelike.position
         resp.close()  # it sends the head, and of a body with a known length nothing else
+
+    def _stream_of(self, conn: Any, body: Any, *, keepalive: bool) -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
+        head = self._local.body_head if isinstance(body, WholePart) else b""
+        return new_stream(conn, body, keepalive=keepalive, head=head)
 
     def _take_body(self) -> Any:  # noqa: ANN401 - any WSGI body
         body = getattr(self._local, "body", None)
@@ -246,7 +253,7 @@ class SendfileWorker(DoorWorker):
         body = self._take_body()
         if body is None or isinstance(kept, EventResponse):
             return kept
-        stream = new_stream(conn, body, keepalive=kept)
+        stream = self._stream_of(conn, body, keepalive=kept)
         try:
             done = stream.kind != "packing" and stream.wait() == 0 and stream.send()
         except OSError:

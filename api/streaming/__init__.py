@@ -3,7 +3,7 @@
 from api.streaming import files, object_responses, ranges
 from api.streaming.archives import ArchiveResponse
 from api.streaming.events import COMMENT, COMMENT_SECONDS, EventStream
-from api.streaming.files import FilePart, attachment
+from api.streaming.files import FilePart, WholePart, attachment
 from api.streaming.pacing import LOOK_SECONDS, Budget, Pace
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "EventStream",
     "FilePart",
     "Pace",
+    "WholePart",
     "attachment",
     "files",
     "object_responses",

@@ -1,4 +1,8 @@
-"""Responses with a file: the headers, and a body that the server sends with sendfile(2)."""
+"""Responses with a file: the headers, and a body that the server sends with sendfile(2).
+
+A small file is read when it is opened, and leaves in one packet with its head. Each system call
+lets another thread in, and the interpreter has to be waited for again; this way needs few of them.
+"""
 
 import errno
 import os
@@ -22,6 +26,8 @@ from core.telemetry import metrics
 
 #: Reads of this size where the server has no sendfile (TLS).
 CHUNK_BYTES = 256 * 1024
+#: A file up to this size (bytes) is read whole when it is opened, and leaves with its head.
+WHOLE_BYTES = 64 * 1024
 #: Files of users are saved by a browser; they never run in our origin.
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -31,10 +37,54 @@ SAFE_HEADERS = {
 #: Header texts that a process remembers: names and times of files repeat.
 _TEXTS_KNOWN = 512
 
+NANOSECONDS = 1_000_000_000
+
 _out = metrics.STREAMED_BYTES.labels("out")
 
 
-class FilePart:
+class Part:
+    """Bytes `start` to `end` of a file, as they are sent; the end of each counts what was sent."""
+
+    def __init__(self, start: int, length: int, pace: Pace) -> None:
+        #: Its turns in the budget of its volume; a caller that does not `read` must ask it.
+        self.pace = pace
+        self.position = self._start = start
+        self.end = start + length
+
+    def abandon(self) -> None:
+        """Send no more; closing does not raise then."""
+        self.end = self.position
+
+    def _count(self) -> None:
+        self.pace.close()
+        _out.inc(self.position - self._start)
+
+
+class WholePart(Part):
+    """A part of a file that was read already; as an iterable, a body for any server."""
+
+    def __init__(self, data: bytes, start: int, pace: Pace) -> None:
+        super().__init__(start, len(data), pace)
+        self.data = data
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the bytes when it is their turn."""
+        while self.position < self.end:
+            at = self.position - self._start
+            piece = self.data[at : at + self.pace.grant(self.end - self.position)]
+            self.pace.moved(len(piece))
+            self.position += len(piece)
+            yield piece
+
+    def close(self) -> None:
+        """Count what was sent; once."""
+        if not self._closed:
+            self._closed = True
+            self._count()
+
+
+class FilePart(Part):
     """Bytes `start` to `end` of an open file, as a server's file wrapper takes it.
 
     The file is unbuffered: the server starts to send at the descriptor's own position. Closing
@@ -43,11 +93,8 @@ class FilePart:
     """
 
     def __init__(self, file: FileIO, start: int, length: int, pace: Pace) -> None:
+        super().__init__(start, length, pace)
         self.file = file
-        #: Its turns in the budget of its volume; a caller that does not `read` must ask it.
-        self.pace = pace
-        self.position = self._start = start
-        self.end = start + length
         file.seek(start)
 
     def fileno(self) -> int:
@@ -69,10 +116,6 @@ class FilePart:
         self.position = position
         return self.file.seek(position)
 
-    def abandon(self) -> None:
-        """Send no more; closing does not raise then."""
-        self.end = self.position
-
     def close(self) -> None:
         """Close the file.
 
@@ -82,8 +125,7 @@ class FilePart:
         if self.file.closed:
             return
         self.file.close()
-        self.pace.close()
-        _out.inc(self.position - self._start)
+        self._count()
         if self.position < self.end:
             raise ConnectionResetError(errno.ECONNRESET, "the file shrank while it was sent")
 
@@ -91,7 +133,7 @@ class FilePart:
 def close_unsent(response: Response) -> None:
     """Close a response of which nothing was sent: another answer goes in its place."""
     body = getattr(response.response, "filelike", response.response)
-    if isinstance(body, FilePart):
+    if isinstance(body, Part):
         body.abandon()
     response.close()
 
@@ -104,10 +146,17 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 class Sendable:
     """An open regular file and what its response says about it."""
 
-    file: FileIO
+    #: None when `content` has all bytes.
+    file: FileIO | None
     name: str
-    stat: os.stat_result
+    stat: os.stat_result | paths.OpenedFile
     pace: Pace
+    content: bytes | None = None
+
+    def close(self) -> None:
+        """Close the file where it is open."""
+        if self.file is not None:
+            self.file.close()
 
     @property
     def etag(self) -> str:
@@ -117,7 +166,7 @@ class Sendable:
     @property
     def modified(self) -> int:
         """The time of the last change, in whole seconds since the epoch, as HTTP can write it."""
-        return min(max(int(self.stat.st_mtime), _FIRST_SECOND), _LAST_SECOND)
+        return min(max(self.stat.st_mtime_ns // NANOSECONDS, _FIRST_SECOND), _LAST_SECOND)
 
     def representation(self) -> ranges.Representation:
         """Return what the choice of a range depends on."""
@@ -139,24 +188,35 @@ def answer(
         choice = ranges.choose(file.representation(), requested or ranges.requested_ranges())
         headers = headers_of(file.name, file.etag, file.modified, no_cache=no_cache)
         status, start, length = ranges.apply_choice(choice, file.stat.st_size, headers)
-        _prove_readable(file, start, length)
+        body = None
+        if status != HTTPStatus.NOT_MODIFIED and request.method != "HEAD":
+            body = _body(file, start, length)
     except BaseException:
-        file.file.close()
+        file.close()
         raise
-    if status == HTTPStatus.NOT_MODIFIED or request.method == "HEAD":
-        file.file.close()
+    if body is None:
+        file.close()
         return Response(status=status, headers=headers)
-    part = FilePart(file.file, start, length, file.pace)
-    return Response(wrapped(part), status, headers, direct_passthrough=True)
+    return Response(body, status, headers, direct_passthrough=True)
 
 
-def _prove_readable(file: Sendable, start: int, length: int) -> None:
-    """Read one byte, so that a storage that fails or hangs does so before the head is sent."""
-    if length and request.method != "HEAD":
+def _body(file: Sendable, start: int, length: int) -> Any:  # noqa: ANN401 - ours, or the server's wrapper of it
+    """Return the bytes as a body; of a file that is open, one byte is read to prove that it can be.
+
+    A storage that fails or hangs does so here, where the caller still gets an answer.
+
+    Raises:
+        StorageError: the first byte cannot be read.
+    """
+    if file.file is None:
+        content = file.content or b""
+        return WholePart(content[start : start + length], start, file.pace)
+    if length:
         try:
             os.pread(file.file.fileno(), 1, start)
         except OSError as error:
             raise translate(error) from error
+    return wrapped(FilePart(file.file, start, length, file.pace))
 
 
 def wrapped(part: FilePart) -> Any:  # noqa: ANN401 - what the server's wrapper makes

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 
-from backends.fs import linux
+from backends.fs import linux, native
 
 #: Mode of directories between the volume and a vfolder; doors and workers set their umask.
 PREFIX_MODE = 0o755
@@ -39,6 +39,21 @@ def open_directory(path: str | PurePosixPath, dir_fd: int | None = None) -> int:
     if linux.kernel_resolves():
         return _open_at_once(str(path), dir_fd)
     return _descend(dir_fd, PurePosixPath(path).parts, None, [])
+
+
+def open_marked(top: str, mark: str, path: str) -> tuple[int, int, int, int] | None:
+    """Open a directory below a top, and say what file marks the top, in one call of the part in C.
+
+    Return the descriptor, and device, inode and time of change (nanoseconds) of the file `mark` in
+    the top; of the top itself, with 0 as the last, where there is no such file. Return None where
+    that cannot be done at once; the caller does it step by step and learns why.
+    """
+    if not (native.AVAILABLE and linux.kernel_resolves()):
+        return None
+    try:
+        return native.open_marked(top, mark, path, _OPEN_DIRECTORY, _BENEATH)
+    except OSError:
+        return None
 
 
 def _open_at_once(path: str, dir_fd: int) -> int:

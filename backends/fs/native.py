@@ -1,8 +1,9 @@
 """The part in C where it was built, and whether it was.
 
 Without it these modules do the same in Python, slower: `backends.fs.linux` (openat2),
-`backends.fs.directory` (names, stats, details), `backends.archives.reading` (read),
-`backends.archives.zips` (zip_files, zip_records) and `backends.tree.plain` (scan, copy, unlink).
+`backends.fs.paths` (open_file), `backends.fs.directory` (names, stats, details),
+`backends.archives.reading` (read), `backends.archives.zips` (zip_files, zip_records),
+`backends.mounted.posix` (open_marked) and `backends.tree.plain` (scan, copy, unlink).
 """
 
 from collections.abc import Callable
@@ -15,6 +16,8 @@ try:
         copy,
         details,
         names,
+        open_file,
+        open_marked,
         openat2,
         read,
         scan,
@@ -43,6 +46,8 @@ __all__ = [
     "copy",
     "details",
     "names",
+    "open_file",
+    "open_marked",
     "openat2",
     "read",
     "report",

@@ -14,8 +14,9 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from backends.fs import linux
+from backends.fs import linux, native
 from backends.fs.errors import translate
 from core.errors import InvalidParameters
 from core.names import VFolderPath
@@ -28,6 +29,8 @@ _BELOW = linux.RESOLVE_BENEATH | linux.RESOLVE_NO_MAGICLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 #: A path of so many characters fits into PATH_MAX (4096 bytes), whatever bytes they take.
 _SURELY_SHORT = 1000
+#: Opens content for reading; a fifo or a device does not block.
+_CONTENT = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
 _NO_FOLLOW = os.O_NOFOLLOW | os.O_EXCL
 _CREATES = os.O_CREAT | os.O_TMPFILE & ~os.O_DIRECTORY
 
@@ -61,7 +64,7 @@ def open_beneath(root_fd: int, path: VFolderPath, flags: int = os.O_RDONLY, mode
     flags |= os.O_CLOEXEC
     mode = mode & 0o7777 if flags & _CREATES else 0
     try:
-        if sum(map(len, path.parts)) + len(path.parts) > _SURELY_SHORT:
+        if not _is_short(path):
             return _open_long(root_fd, path, flags, mode)
         if linux.kernel_resolves():
             return _openat2(root_fd, _text(path), flags, mode)
@@ -77,11 +80,61 @@ def open_file(root_fd: int, path: VFolderPath) -> int:
         InvalidParameters: the entry is no regular file.
         StorageError: as `open_beneath`.
     """
-    fd = open_beneath(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    fd = open_beneath(root_fd, path, _CONTENT)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
     raise InvalidParameters(f"{path} is not a regular file.")
+
+
+class OpenedFile(NamedTuple):
+    """A regular file that was opened; or one that was read whole and is closed again."""
+
+    #: The caller closes it; -1 when `content` has all bytes.
+    descriptor: int
+    st_mode: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    content: bytes | None
+
+
+def open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> OpenedFile:
+    """Open a regular file as `open_file` does; read it whole when it has up to `whole_bytes`.
+
+    An empty file, and one that becomes shorter meanwhile, is opened only. Costs one call without
+    the interpreter's lock where the part in C was built.
+
+    Raises:
+        InvalidParameters, StorageError: as `open_file`; or the file cannot be read.
+    """
+    if not (native.AVAILABLE and linux.kernel_resolves() and _is_short(path)):
+        return _open_small_file(root_fd, path, whole_bytes)
+    try:
+        found = native.open_file(root_fd, _text(path), _CONTENT | os.O_CLOEXEC, _BELOW, whole_bytes)
+    except OSError as error:
+        raise translate(error, str(path)) from error
+    file = OpenedFile(*found)
+    if not stat.S_ISREG(file.st_mode):
+        os.close(file.descriptor)
+        raise InvalidParameters(f"{path} is not a regular file.")
+    return file
+
+
+def _open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> OpenedFile:
+    """Do the same with a system call after the other."""
+    fd = open_file(root_fd, path)
+    try:
+        of = os.fstat(fd)
+        content = os.pread(fd, of.st_size, 0) if of.st_size <= whole_bytes else b""
+    except OSError as error:
+        os.close(fd)
+        raise translate(error, str(path)) from error
+    facts = (of.st_mode, of.st_ino, of.st_size, of.st_mtime_ns)
+    if len(content) < of.st_size or not content:
+        return OpenedFile(fd, *facts, None)
+    os.close(fd)
+    return OpenedFile(-1, *facts, content)
 
 
 def open_directory(root_fd: int, path: VFolderPath) -> int:
@@ -106,7 +159,7 @@ def stat_beneath(root_fd: int, path: VFolderPath, *, follow: bool = True) -> os.
         os.close(fd)
 
 
-def file_tag(status: os.stat_result) -> str:
+def file_tag(status: os.stat_result | OpenedFile) -> str:
     """Return the entity tag of a file's content: equal on every node that mounts the volume."""
     return f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
 
@@ -176,6 +229,11 @@ def sync_directory(root_fd: int, path: VFolderPath) -> None:
         raise translate(error, str(path)) from error
     finally:
         os.close(fd)
+
+
+def _is_short(path: VFolderPath) -> bool:
+    """Return whether the kernel surely takes the path at once."""
+    return sum(map(len, path.parts)) + len(path.parts) <= _SURELY_SHORT
 
 
 def _text(path: VFolderPath) -> str:

@@ -23,7 +23,7 @@ from backends.base import (
     MountedBackend,
     QuotaUsage,
 )
-from backends.fs import descriptors, layout, reason_of, shares_blocks, translate
+from backends.fs import descriptors, layout, marker, reason_of, shares_blocks, translate
 from backends.mounted.options import MountedOptions
 from backends.mounted.performance import counters
 from backends.quota import requested_limits
@@ -271,15 +271,30 @@ class PosixBackend(MountedBackend):
     @contextmanager
     def open_vfolder(self, vfolder: VFolderId) -> Iterator[int]:
         """See `Backend.open_vfolder`."""
-        with self.root() as root:
-            try:
-                descriptor = descriptors.open_directory(vfolder.directory, root)
-            except (FileNotFoundError, NotADirectoryError):
-                raise VFolderNotFound(f"The vfolder {vfolder} does not exist.") from None
+        descriptor = self._open_at_once(str(vfolder.directory))
+        if descriptor is None:
+            with self.root() as root:
+                try:
+                    descriptor = descriptors.open_directory(vfolder.directory, root)
+                except (FileNotFoundError, NotADirectoryError):
+                    raise VFolderNotFound(f"The vfolder {vfolder} does not exist.") from None
         try:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _open_at_once(self, path: str) -> int | None:
+        """Open a directory below the top of the proved volume; None where more has to be done."""
+        if self._held is not None:
+            return None
+        found = descriptors.open_marked(str(self.mount.path), marker.NAME, path)
+        if found is None:
+            return None
+        descriptor, facts = found[0], found[1:]
+        if self.mount.identity is None or self.mount.identity.is_proved(facts):
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def vfolder_path(self, vfolder: VFolderId) -> Path:
         """See `Backend.vfolder_path`."""

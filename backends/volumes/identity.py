@@ -44,6 +44,10 @@ class MarkerIdentity:
         if marker.facts(root) != self._proved:
             self._prove(root, self._settle_here)
 
+    def is_proved(self, facts: tuple[int, int, int]) -> bool:
+        """See `MountIdentity.is_proved`."""
+        return facts == self._proved
+
     def prove(self, root: int) -> None:
         """See `MountIdentity.prove`."""
         self._prove(root, self._settle)

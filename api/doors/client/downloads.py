@@ -284,12 +284,13 @@ def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
     objects = wanted.source.backend.skill(HasObjects)
     if objects is not None and wanted.source.root is None:
         return _object_answer(wanted, objects)
-    file = _open(wanted)
+    of_vfolder = wanted.source.root is None and not wanted.source.snapshot
+    handoff = bool(door.settings.vfolder.doors.handoff_header) and of_vfolder
+    file = _open(wanted, 0 if handoff else files.WHOLE_BYTES)
     if file is None:
         return None
-    of_vfolder = wanted.source.root is None and not wanted.source.snapshot
-    if door.settings.vfolder.doors.handoff_header and of_vfolder:
-        return _passed_to_proxy(door, wanted.volume, wanted.path, file)
+    if handoff and file.file is not None:
+        return _passed_to_proxy(door, wanted.volume, wanted.path, file.file)
     return files.answer(file, no_cache=wanted.no_cache)
 
 
@@ -302,20 +303,21 @@ def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
     return object_responses.answer(tree, path, source.pace(), no_cache=wanted.no_cache)
 
 
-def _open(wanted: WantedFile) -> files.Sendable | None:
+def _open(wanted: WantedFile, whole_bytes: int) -> files.Sendable | None:
     source, path = wanted.source, wanted.path
     with _hidden_escapes(), source.opened() as top:
         if wanted.or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
             return None
-        descriptor = paths.open_file(top, path)
-    file = FileIO(descriptor)  # it closes itself when the caller has stopped waiting
-    return files.Sendable(file, path.name, os.fstat(descriptor), source.pace())
+        found = paths.open_small_file(top, path, whole_bytes)
+    # A file object closes itself when the caller has stopped waiting.
+    file = None if found.content is not None else FileIO(found.descriptor)
+    return files.Sendable(file, path.name, found, source.pace(), found.content)
 
 
-def _passed_to_proxy(door: Door, volume: str, path: VFolderPath, file: files.Sendable) -> Response:
+def _passed_to_proxy(door: Door, volume: str, path: VFolderPath, file: FileIO) -> Response:
     """Name the file to the proxy in front, by the path without links that was opened."""
-    with file.file:
-        true = PurePosixPath(os.readlink(f"/proc/self/fd/{file.file.fileno()}"))
+    with file:
+        true = PurePosixPath(os.readlink(f"/proc/self/fd/{file.fileno()}"))
     mount = os.path.realpath(door.volumes.get(volume).mount.path)
     doors = door.settings.vfolder.doors
     below = PurePosixPath(doors.handoff_prefix, volume, true.relative_to(mount))

@@ -195,6 +195,14 @@ PyObject *native_openat2(PyObject *Py_UNUSED(module), PyObject *arguments)
 static PyMethodDef methods[] = {
     {"openat2", native_openat2, METH_VARARGS,
      "openat2(root, path, flags, mode, resolve)\n--\n\nOpen a path below a directory."},
+    {"open_file", native_open_file, METH_VARARGS,
+     "open_file(root, path, flags, resolve, most)\n--\n\nOpen a path below a directory: "
+     "(descriptor, mode, inode, size, mtime_ns, None); or -1 and the content of a regular file that "
+     "has bytes, but at most `most`."},
+    {"open_marked", native_open_marked, METH_VARARGS,
+     "open_marked(top, mark, path, flags, resolve)\n--\n\nOpen a path below a directory: "
+     "(descriptor, device, inode, ctime_ns), the last three of the file `mark` in that directory; "
+     "of the directory itself, with 0 as the last, where there is none."},
     {"names", native_names, METH_VARARGS,
      "names(fd)\n--\n\nReturn all names of a directory that was not read yet, without its dots."},
     {"stats", native_stats, METH_VARARGS,

@@ -81,6 +81,8 @@ PyObject *nanoseconds(struct timespec time);
 
 /* The functions of the module. */
 PyObject *native_openat2(PyObject *module, PyObject *arguments);
+PyObject *native_open_file(PyObject *module, PyObject *arguments);
+PyObject *native_open_marked(PyObject *module, PyObject *arguments);
 PyObject *native_names(PyObject *module, PyObject *arguments);
 PyObject *native_stats(PyObject *module, PyObject *arguments);
 PyObject *native_details(PyObject *module, PyObject *arguments);

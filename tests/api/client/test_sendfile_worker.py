@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,8 @@ from gunicorn.config import Config
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.server import settings
+from api.server.response_streams import new_stream
+from api.streaming import Pace, WholePart
 from api.streaming.archives import PACKING_MAX
 from tests.api.client.conftest import ClientDoor, Folder, make_door
 from tests.support.doors import settings_in
@@ -73,6 +76,39 @@ def test_stalled_readers_delay_no_other(door: ClientDoor, folder: Folder) -> Non
             piece = readers[0].recv(1 << 20)
             assert piece
             got += len(piece)
+
+
+def test_small_files_wait_for_their_reader_without_a_thread() -> None:
+    """What the socket does not take at once is sent later, and no call waits for the reader."""
+    server, client = socket.socketpair()
+    with server, client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        data = os.urandom(60_000)
+        part = WholePart(data, 0, Pace(None))
+        stream = new_stream(SimpleNamespace(sock=server), part, keepalive=True, head=b"head")
+        got = bytearray()
+        while stream.wait() or not stream.send():
+            assert part.position < len(data)
+            got += client.recv(1 << 20) if part.position else b""
+        while len(got) < 4 + len(data):
+            got += client.recv(1 << 20)
+        assert bytes(got) == b"head" + data
+        assert part.position == len(data)
+
+
+def test_a_reader_of_small_files_that_stalls_gets_all(door: ClientDoor, folder: Folder) -> None:
+    """It asks for one again and again, and reads only then."""
+    data, answers = os.urandom(60_000), 200
+    folder.write("small", data)
+    get = "GET TARGET HTTP/1.1\r\nHost: x\r\n\r\n"
+    url = folder.download("small")
+    with request(url, get * answers, 4096) as reader, reader.makefile("rb") as taken:
+        assert requests.get(url, timeout=60).content == data
+        for _ in range(answers):
+            assert taken.readline() == b"HTTP/1.1 200 OK\r\n"
+            while taken.readline() != b"\r\n":
+                pass
+            assert taken.read(len(data)) == data
 
 
 def threads(door: ClientDoor) -> int:

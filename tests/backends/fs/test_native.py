@@ -14,7 +14,7 @@ from zlib import crc32
 
 import pytest
 
-from backends.fs import native
+from backends.fs import descriptors, marker, native
 from tests.support import brittlefs
 from tests.support.brittlefs import BrittleFS, Rule
 
@@ -44,6 +44,7 @@ def entry(**attributes: object) -> Planned:
 #: Outside of what a descriptor may be; the last two are 0 and 3 when cut to 32 bits.
 NOT_DESCRIPTORS = [-1, -100, 1 << 31, 1 << 32, (1 << 32) + 3, 1 << 70, -(1 << 70)]
 CALLS_WITH_A_DESCRIPTOR: dict[str, Callable[[int], object]] = {
+    "open_file": lambda fd: native.open_file(fd, "a", os.O_RDONLY, 0, 9),
     "openat2": lambda fd: native.openat2(fd, ".", os.O_PATH, 0, 0),
     "names": native.names,
     "stats": lambda fd: native.stats(fd, [b"a"]),
@@ -79,6 +80,48 @@ def test_a_shorter_file_gives_only_its_own_bytes(directory: int) -> None:
         [(content, size, _, inode)] = native.read(directory, [b"a"], [planned])
         assert (content, size) == (b"abc", 3)
         assert inode == os.stat("a", dir_fd=directory).st_ino
+
+
+def test_calls_that_fail_leave_no_descriptor_open(tmp_path: Path, directory: int) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for path in ("none", "a/below", "a" * 300):
+        with pytest.raises(OSError, match=r"No such|Not a dir|too long"):
+            os.close(native.open_file(directory, path, os.O_RDONLY, 0, 9)[0])
+        assert descriptors.open_marked(str(tmp_path), "mark", path) is None
+        assert descriptors.open_marked(str(tmp_path / path), "mark", "a") is None
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_file_that_cannot_be_read_is_closed_again(slow: BrittleFS) -> None:
+    (slow.path / "unreadable").write_bytes(b"abc")
+    slow.rules(Rule("read", "*/unreadable", error="EIO"))
+    with opened(slow.path) as directory:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(OSError, match="Input/output error"):
+            native.open_file(directory, "unreadable", os.O_RDONLY, 0, 9)
+        assert len(os.listdir("/proc/self/fd")) == before
+    slow.rules()
+
+
+def test_a_directory_below_a_marked_top(tmp_path: Path) -> None:
+    """What marks the top is said as `backends.fs.marker` says it."""
+    (tmp_path / "x/y").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("x")
+    for mark in ("a", marker.NAME):
+        if mark == "a":
+            (tmp_path / "a").write_bytes(b"abc")
+            status = (tmp_path / "a").stat()
+            facts = marker.Facts(status.st_dev, status.st_ino, status.st_ctime_ns)
+        else:
+            with opened(tmp_path) as top:
+                facts = marker.facts(top)
+        found = descriptors.open_marked(str(tmp_path), mark, "x/y")
+        assert found is not None
+        assert os.path.samestat(os.fstat(found[0]), (tmp_path / "x/y").stat())
+        assert found[1:] == facts
+        os.close(found[0])
+    for path in ("link/y", "a", "..", "x/none"):
+        assert descriptors.open_marked(str(tmp_path), marker.NAME, path) is None
 
 
 def test_an_empty_and_a_longer_file(tmp_path: Path, directory: int) -> None:
@@ -121,6 +164,11 @@ def test_negative_and_too_large_numbers_are_refused(directory: int) -> None:
         lambda: native.openat2(directory, ".", -1, 0, 0),
         lambda: native.openat2(directory, ".", 0, -1, 0),
         lambda: native.openat2(directory, ".", 0, 0, 1 << 64),
+        lambda: native.open_file(directory, "a", -1, 0, 9),
+        lambda: native.open_file(directory, "a", 0, 1 << 64, 9),
+        lambda: native.open_file(directory, "a", 0, 0, -1),
+        lambda: native.open_marked(".", "mark", "a", -1, 0),
+        lambda: native.open_marked(".", "mark", "a", 0, -1),
     ]
     for below, bits in ((-1, 0), (1 << 63, 0), (0, -1), (0, 64), (0, 1 << 32)):
         calls.append(lambda b=below, g=bits: native.unlink(directory, False, b, g, STOP))  # type: ignore[misc] # noqa: FBT003 - as above
@@ -146,6 +194,10 @@ def test_names_with_nul_are_refused(directory: int) -> None:
         lambda: native.read(directory, [b"a\0b"], [1]),
         lambda: native.stats(directory, [b"a\0b"]),
         lambda: native.openat2(directory, "a\0b", os.O_PATH, 0, 0),
+        lambda: native.open_file(directory, "a\0b", os.O_RDONLY, 0, 9),
+        lambda: native.open_marked("a\0b", "mark", "a", os.O_RDONLY, 0),
+        lambda: native.open_marked(".", "a\0b", "a", os.O_RDONLY, 0),
+        lambda: native.open_marked(".", "mark", "a\0b", os.O_RDONLY, 0),
     ):
         with pytest.raises(ValueError, match="embedded null"):
             call()

@@ -139,6 +139,66 @@ def test_only_regular_files_have_content(root_fd: int, path: str) -> None:
         paths.open_file(root_fd, VFolderPath.parse(path))
 
 
+Opened = Callable[[int, VFolderPath, int], paths.OpenedFile]
+
+
+@pytest.fixture(params=["c", "python"])
+def open_small(request: pytest.FixtureRequest) -> Opened:
+    return paths.open_small_file if request.param == "c" else paths._open_small_file
+
+
+@pytest.mark.parametrize("path", ["a/b/file", "in/file", "a/up"])
+def test_a_small_file_is_read_whole(root_fd: int, open_small: Opened, path: str) -> None:
+    name = VFolderPath.parse(path)
+    status = paths.stat_beneath(root_fd, name)
+    facts = status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns
+    assert open_small(root_fd, name, 6) == (-1, *facts, b"inside")
+    larger = open_small(root_fd, name, 5)
+    assert larger[1:] == (*facts, None)
+    assert content(larger.descriptor) == b"inside"
+    assert paths.file_tag(larger) == paths.file_tag(status)
+
+
+def test_an_empty_file_is_opened_only(tree: Path, root_fd: int, open_small: Opened) -> None:
+    (tree / "empty").touch()
+    found = open_small(root_fd, VFolderPath.parse("empty"), 9)
+    assert (found.st_size, found.content) == (0, None)
+    assert content(found.descriptor) == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("out", PathEscape),
+        ("proc", PathEscape),
+        ("loop", PathEscape),
+        ("a/none", EntryNotFound),
+        ("fifo", InvalidParameters),
+        ("a", InvalidParameters),
+        ("", InvalidParameters),
+    ],
+)
+def test_no_other_entry_is_read_as_a_small_file(
+    tree: Path, root_fd: int, open_small: Opened, path: str, kind: type[StorageError]
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(kind) as caught:
+        open_small(root_fd, VFolderPath.parse(path), 100)
+    assert str(tree) not in caught.value.detail
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_small_file_below_a_long_path(root_fd: int) -> None:
+    """Longer than the kernel takes at once."""
+    parts = VFolderPath(("n" * 200,) * 30)
+    descriptor = paths.make_directories(root_fd, parts)
+    file = os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor)
+    os.write(file, b"deep")
+    os.close(file)
+    os.close(descriptor)
+    assert paths.open_small_file(root_fd, parts / VFolderPath(("f",)), 9).content == b"deep"
+
+
 def test_a_file_is_refused_where_a_directory_is_meant(root_fd: int) -> None:
     with pytest.raises(InvalidParameters):
         paths.open_directory(root_fd, VFolderPath.parse("a/b/file"))
