@@ -3,8 +3,7 @@
 A backend is the driver of one volume. `Backend` is what every storage system does. `MountedBackend`
 adds what a mounted directory offers; all jobs and uploads need it. Each further skill is a protocol
 (`HasQuota`, `HasSnapshots` …). The capabilities of a volume are *derived* from these protocols and
-from what `probe` proved. `contract/` proves the behaviour; docs/writing-a-backend.md explains
-it to authors.
+from what `probe` proved. `contract/` proves the behaviour; docs/writing-a-backend.md tells how.
 
 Ask for a skill with `backend.skill(HasQuota)`, never with `isinstance`: a wrapper
 (`backends.volumes.wrappers`) has the skills of the backend that it wraps.
@@ -41,7 +40,7 @@ class MountIdentity(Protocol):
     """Tells the volume from whatever else its path may lead to (`backends.volumes.identity`)."""
 
     def check(self, root: int) -> None:
-        """Check the descriptor of a top that was just opened, at the cost of one system call.
+        """Check the descriptor of a top that was just opened; costs one system call.
 
         Raises:
             VolumeUnavailable: it is not the volume.

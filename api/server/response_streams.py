@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from api.streaming import LOOK_SECONDS as BUDGET_LOOK_SECONDS
-from api.streaming import ArchiveResponse, FilePart, WholePart
+from api.streaming import ArchiveResponse, FilePart, LoadedPart
 from backends.archives import Piece
 from core.telemetry import metrics
 
@@ -49,7 +49,7 @@ class ResponseStream(ABC):
         #: A sender works on it, or it waits for its turn.
         self.busy = False
         self._body = body
-        self._part: FilePart | WholePart | ArchiveResponse = part
+        self._part: FilePart | LoadedPart | ArchiveResponse = part
         self._slice = FIRST_BYTES
         self._sent = 0
         self._prepare()
@@ -162,18 +162,18 @@ class FileStream(ResponseStream):
         return sent
 
 
-class WholeStream(ResponseStream):
+class LoadedStream(ResponseStream):
     """The head and all bytes of a small file, on their way; most sockets take them at once."""
 
-    _part: WholePart
+    _part: LoadedPart
 
-    def __init__(self, conn: Any, body: WholePart, *, keepalive: bool, head: bytes) -> None:  # noqa: ANN401 - gunicorn is untyped
+    def __init__(self, conn: Any, body: LoadedPart, *, keepalive: bool, head: bytes) -> None:  # noqa: ANN401 - gunicorn is untyped
         super().__init__(conn, body, body, keepalive=keepalive)
         self._head_bytes = len(head)
         self._bytes = head + body.data
 
     def _prepare(self) -> None:
-        """Leave the socket as it is: each send says that it does not wait, and little is sent."""
+        """Change nothing: each send says that it does not wait, and little is sent."""
 
     @property
     def left(self) -> int:
@@ -268,9 +268,9 @@ def in_chunks(pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 def new_stream(conn: Any, body: Any, *, keepalive: bool, head: bytes = b"") -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
-    """Return the stream of a body that `can_stream` accepts; of a `WholePart`, with its head."""
-    if isinstance(body, WholePart):
-        return WholeStream(conn, body, keepalive=keepalive, head=head)
+    """Return the stream of a body that `can_stream` accepts; of a `LoadedPart`, with its head."""
+    if isinstance(body, LoadedPart):
+        return LoadedStream(conn, body, keepalive=keepalive, head=head)
     if isinstance(body, ArchiveResponse):
         return ArchiveStream(conn, body, keepalive=keepalive)
     return FileStream(conn, body, body.filelike, keepalive=keepalive)
@@ -278,6 +278,6 @@ def new_stream(conn: Any, body: Any, *, keepalive: bool, head: bytes = b"") -> R
 
 def can_stream(body: Any) -> bool:  # noqa: ANN401 - any WSGI body
     """Return whether another thread than the request's can send a body."""
-    return isinstance(body, ArchiveResponse | WholePart) or isinstance(
+    return isinstance(body, ArchiveResponse | LoadedPart) or isinstance(
         getattr(body, "filelike", None), FilePart
     )

@@ -20,7 +20,7 @@ from typing import Any
 from api.server.event_writer import EventResponse
 from api.server.response_streams import ResponseStream, can_stream, new_stream
 from api.server.worker import DoorWorker
-from api.streaming import ArchiveResponse, WholePart
+from api.streaming import ArchiveResponse, LoadedPart
 from core.telemetry import logger
 
 #: Threads that send to all waiting sockets of a process, by kind of response. One may wait for a
@@ -229,7 +229,7 @@ class SendfileWorker(DoorWorker):
             super()._answer(resp, body)
             return
         self._local.body = body
-        if isinstance(body, WholePart):
+        if isinstance(body, LoadedPart):
             self._local.body_head = resp.take_head()
             return
         if isinstance(body, ArchiveResponse) and body.length is None:
@@ -239,7 +239,7 @@ class SendfileWorker(DoorWorker):
         resp.close()  # it sends the head, and of a body with a known length nothing else
 
     def _stream_of(self, conn: Any, body: Any, *, keepalive: bool) -> ResponseStream:  # noqa: ANN401 - gunicorn is untyped
-        head = self._local.body_head if isinstance(body, WholePart) else b""
+        head = self._local.body_head if isinstance(body, LoadedPart) else b""
         return new_stream(conn, body, keepalive=keepalive, head=head)
 
     def _take_body(self) -> Any:  # noqa: ANN401 - any WSGI body

@@ -3,7 +3,7 @@
 from api.streaming import files, object_responses, ranges
 from api.streaming.archives import ArchiveResponse
 from api.streaming.events import COMMENT, COMMENT_SECONDS, EventStream
-from api.streaming.files import FilePart, WholePart, attachment
+from api.streaming.files import FilePart, LoadedPart, attachment
 from api.streaming.pacing import LOOK_SECONDS, Budget, Pace
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "Budget",
     "EventStream",
     "FilePart",
+    "LoadedPart",
     "Pace",
-    "WholePart",
     "attachment",
     "files",
     "object_responses",

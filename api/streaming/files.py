@@ -27,7 +27,7 @@ from core.telemetry import metrics
 #: Reads of this size where the server has no sendfile (TLS).
 CHUNK_BYTES = 256 * 1024
 #: A file up to this size (bytes) is read whole when it is opened, and leaves with its head.
-WHOLE_BYTES = 64 * 1024
+SMALL_BYTES = 64 * 1024
 #: Files of users are saved by a browser; they never run in our origin.
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -42,7 +42,7 @@ NANOSECONDS = 1_000_000_000
 _out = metrics.STREAMED_BYTES.labels("out")
 
 
-class Part:
+class ContentPart:
     """Bytes `start` to `end` of a file, as they are sent; the end of each counts what was sent."""
 
     def __init__(self, start: int, length: int, pace: Pace) -> None:
@@ -60,7 +60,7 @@ class Part:
         _out.inc(self.position - self._start)
 
 
-class WholePart(Part):
+class LoadedPart(ContentPart):
     """A part of a file that was read already; as an iterable, a body for any server."""
 
     def __init__(self, data: bytes, start: int, pace: Pace) -> None:
@@ -84,7 +84,7 @@ class WholePart(Part):
             self._count()
 
 
-class FilePart(Part):
+class FilePart(ContentPart):
     """Bytes `start` to `end` of an open file, as a server's file wrapper takes it.
 
     The file is unbuffered: the server starts to send at the descriptor's own position. Closing
@@ -133,7 +133,7 @@ class FilePart(Part):
 def close_unsent(response: Response) -> None:
     """Close a response of which nothing was sent: another answer goes in its place."""
     body = getattr(response.response, "filelike", response.response)
-    if isinstance(body, Part):
+    if isinstance(body, ContentPart):
         body.abandon()
     response.close()
 
@@ -210,7 +210,7 @@ def _body(file: Sendable, start: int, length: int) -> Any:  # noqa: ANN401 - our
     """
     if file.file is None:
         content = file.content or b""
-        return WholePart(content[start : start + length], start, file.pace)
+        return LoadedPart(content[start : start + length], start, file.pace)
     if length:
         try:
             os.pread(file.file.fileno(), 1, start)

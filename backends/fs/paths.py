@@ -99,8 +99,8 @@ class OpenedFile(NamedTuple):
     content: bytes | None
 
 
-def open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> OpenedFile:
-    """Open a regular file as `open_file` does; read it whole when it has up to `whole_bytes`.
+def open_small_file(root_fd: int, path: VFolderPath, small_bytes: int) -> OpenedFile:
+    """Open a regular file as `open_file` does; read it whole when it has up to `small_bytes`.
 
     An empty file, and one that becomes shorter meanwhile, is opened only. Costs one call without
     the interpreter's lock where the part in C was built.
@@ -109,9 +109,9 @@ def open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> Opened
         InvalidParameters, StorageError: as `open_file`; or the file cannot be read.
     """
     if not (native.AVAILABLE and linux.kernel_resolves() and _is_short(path)):
-        return _open_small_file(root_fd, path, whole_bytes)
+        return _open_small_file(root_fd, path, small_bytes)
     try:
-        found = native.open_file(root_fd, _text(path), _CONTENT | os.O_CLOEXEC, _BELOW, whole_bytes)
+        found = native.open_file(root_fd, _text(path), _CONTENT | os.O_CLOEXEC, _BELOW, small_bytes)
     except OSError as error:
         raise translate(error, str(path)) from error
     file = OpenedFile(*found)
@@ -121,12 +121,12 @@ def open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> Opened
     return file
 
 
-def _open_small_file(root_fd: int, path: VFolderPath, whole_bytes: int) -> OpenedFile:
+def _open_small_file(root_fd: int, path: VFolderPath, small_bytes: int) -> OpenedFile:
     """Do the same with a system call after the other."""
     fd = open_file(root_fd, path)
     try:
         of = os.fstat(fd)
-        content = os.pread(fd, of.st_size, 0) if of.st_size <= whole_bytes else b""
+        content = os.pread(fd, of.st_size, 0) if of.st_size <= small_bytes else b""
     except OSError as error:
         os.close(fd)
         raise translate(error, str(path)) from error

@@ -286,7 +286,7 @@ def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
         return _object_answer(wanted, objects)
     of_vfolder = wanted.source.root is None and not wanted.source.snapshot
     handoff = bool(door.settings.vfolder.doors.handoff_header) and of_vfolder
-    file = _open(wanted, 0 if handoff else files.WHOLE_BYTES)
+    file = _open(wanted, 0 if handoff else files.SMALL_BYTES)
     if file is None:
         return None
     if handoff and file.file is not None:
@@ -303,12 +303,12 @@ def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
     return object_responses.answer(tree, path, source.pace(), no_cache=wanted.no_cache)
 
 
-def _open(wanted: WantedFile, whole_bytes: int) -> files.Sendable | None:
+def _open(wanted: WantedFile, small_bytes: int) -> files.Sendable | None:
     source, path = wanted.source, wanted.path
     with _hidden_escapes(), source.opened() as top:
         if wanted.or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
             return None
-        found = paths.open_small_file(top, path, whole_bytes)
+        found = paths.open_small_file(top, path, small_bytes)
     # A file object closes itself when the caller has stopped waiting.
     file = None if found.content is not None else FileIO(found.descriptor)
     return files.Sendable(file, path.name, found, source.pace(), found.content)

@@ -18,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.server import settings
 from api.server.response_streams import new_stream
-from api.streaming import Pace, WholePart
+from api.streaming import LoadedPart, Pace
 from api.streaming.archives import PACKING_MAX
 from tests.api.client.conftest import ClientDoor, Folder, make_door
 from tests.support.doors import settings_in
@@ -84,7 +84,7 @@ def test_small_files_wait_for_their_reader_without_a_thread() -> None:
     with server, client:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         data = os.urandom(60_000)
-        part = WholePart(data, 0, Pace(None))
+        part = LoadedPart(data, 0, Pace(None))
         stream = new_stream(SimpleNamespace(sock=server), part, keepalive=True, head=b"head")
         got = bytearray()
         while stream.wait() or not stream.send():
