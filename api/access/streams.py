@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from flask import Response
 from redis import RedisError
 
-from api.streaming import EventStream, Pace
+from api.streaming import EventStream, LoadedPart, Pace
 from core.errors import DeadlineExceeded, StorageError, Unavailable
 from core.telemetry import logger
 
@@ -38,6 +38,8 @@ def open_answer(response: Response) -> OpenAnswer | None:
     body = response.response
     if isinstance(body, EventStream):
         return body
+    if isinstance(body, LoadedPart):  # it is short; this costs no search for its length
+        return None
     length = response.content_length
     if length is not None and length < LONG_BYTES:
         return None
