@@ -10,7 +10,7 @@ from flask import Flask
 from api.doors import documents, pages
 from api.doors.documents import OpenApiDocument
 from api.http import auth
-from api.routes import make_app, probes
+from api.routes import make_app, on_behalf, probes
 from core.settings import Settings, load
 from core.telemetry import logs
 
@@ -53,6 +53,7 @@ def manager_door(settings: Settings | None = None) -> Flask:
     app = make_app("manager", settings)
     auth.require_secret(app, settings.api.manager.secret)
     people = settings.vfolder.access is not None
+    on_behalf.read_header(app, people=people)
     manager.install(app, people=people)
     documents.serve(app, lambda: _document_of_manager(people=people))
     app.register_blueprint(node_operations.blueprint)

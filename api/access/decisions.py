@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from msgspec import structs
 
@@ -20,6 +21,7 @@ from api.volumes import VolumeAccess
 from backends.volumes.access import KnownVFolder, resources_of
 from core.access import (
     ACTS,
+    PERSON_SCOPES,
     AccessReason,
     AccessRule,
     Caller,
@@ -109,6 +111,17 @@ class AccessService:
         check_not_ended(caller.credential)
         return caller
 
+    def caller_on_behalf(self, user: UUID) -> Caller:
+        """Return the manager as it asks for a user: what that user may counts, with its groups."""
+        subject = Subject(kind="user", id=user, on_behalf=True)
+        request = this_request()
+        return Caller(
+            subject=self.parts.subjects.completed(subject),
+            credential=CredentialFacts(kind="secret", id="manager", scopes=PERSON_SCOPES),
+            address=request.remote_addr or "",
+            request_id=request.request_id or "",
+        )
+
     def is_operators_place(self) -> bool:
         """Return whether operators may call from where the current request comes from."""
         return self.parts.credentials.is_operators_place(this_request())
@@ -136,6 +149,8 @@ class AccessService:
         """
         subject, credential = caller.subject, caller.credential
         groups, admin_of = subject.groups, subject.admin_of
+        if credential.kind == "secret":  # on behalf of a user, whose groups are known here
+            groups = admin_of = frozenset()
         if record is not None and self._table.decider == "local":
             named = records.groups_of(record)
             groups, admin_of = groups & named, admin_of & named
@@ -413,6 +428,17 @@ class AccessService:
         resource = self._named(volume, VFolderId.parse(vfolder))
         rule = ACTS["entries.write"]
         return self.deciders.decide_rule(caller, rule, {"vfolder": resource}).allowed
+
+    def at_place(self, volume: str, vfolder: VFolderId) -> FoundVFolder | None:
+        """Return the live vfolder of a place, decided by nobody; None where there is none.
+
+        Raises:
+            Unavailable, DeadlineExceeded: the volume is away.
+        """
+        try:
+            return FoundVFolder(self.parts.records.read(volume, vfolder))
+        except (VFolderNotFound, UnknownVolume):
+            return None
 
     # -- Jobs --------------------------------------------------------------------------------------
     def job(self, text: str) -> tuple[Job | None, JobResource | VFolderResource]:

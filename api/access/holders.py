@@ -61,6 +61,8 @@ class Holders:
             if sign_in.made_by.kind == "key":
                 made_by, made_at = sign_in.made_by.id, sign_in.created_at
                 return self._of_key(subject, made_by, made_at)[0], sign_in.facts
+        if kind == "secret":  # no token said its groups: those of now count, and no earlier ones
+            subject = structs.replace(subject, groups=frozenset(), admin_of=frozenset())
         known = self._parts.subjects.completed(subject)
         if known.blocked:
             raise Unauthenticated("The credential is not valid any more.", invalid=True)

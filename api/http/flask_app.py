@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from flask import Flask, Request, appcontext_tearing_down, request, request_tearing_down
 from flask.sessions import NullSession, SessionInterface
@@ -36,6 +37,10 @@ class RequestContext(Request):
     began = 0.0
     #: The route needs the secret, and the request did not send the right one.
     unauthenticated = False
+    #: The user as whom the manager wants this request to be decided; None is the manager itself.
+    on_behalf_of: UUID | None = None
+    #: What was decided about that user; `api.routes.on_behalf` keeps it here.
+    on_behalf: object = None
     #: The server could not read the request; its method and path are a guess.
     unreadable = False
     #: The error that ended the request, for the metrics: domain, operation and detail.

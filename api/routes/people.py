@@ -18,7 +18,14 @@ from api.access import OPENINGS, AccessService, FoundVFolder, open_answer
 from api.http import this_request
 from api.routes.door import bind_log_context, current_door
 from api.routes.resource import VOLUME_ERRORS, Resource, Route, View
-from core.access import ACTS, AccessRule, Caller, Decision, ProtectedResource
+from core.access import (
+    ACTS,
+    AccessRule,
+    Caller,
+    Decision,
+    ProtectedResource,
+    VFolderResource,
+)
 from core.errors import (
     AccessForbidden,
     ConfigurationError,
@@ -33,12 +40,15 @@ from core.errors import (
     VFolderNotFound,
 )
 from core.jobs import Job, access_of, requests
+from core.names import VFolderId
 
 _RULE = "access_rule"
 _OPERATORS = "access_rule_of_operators"
 _NOTED = "audit_line_of_view"
 #: The longest text of a path that a line of the audit log has (characters).
 NAMED_MAX = 300
+#: What is removed without the permission of an owner can be restored for so long at least.
+KEEP_MIN_SECONDS = 86_400
 _OPERATORS_ONLY = frozenset({"operator"})
 _READS = frozenset({"GET", "HEAD"})
 #: Acts that look for a vfolder in the trash only.
@@ -96,6 +106,20 @@ class PersonRequest:
             self.service.note(self.caller, rule, self.decision, **self._about)
         return self.decision
 
+    def decide_keeping(self, keep_seconds: float | None, **resources: ProtectedResource) -> None:
+        """Decide a removal of what can be restored for so long; None is where nothing can.
+
+        Raises:
+            AccessForbidden: the time is so short that only an owner may choose it.
+        """
+        if keep_seconds is not None and keep_seconds < KEEP_MIN_SECONDS:
+            self.decide("entries.purge", **resources)
+
+    def refused(self, error: StorageError) -> StorageError:
+        """Write the line of a refusal that no rule makes, and return the error to raise."""
+        self.service.note_refusal(self.caller, self.rule, error, **self._about)
+        return error
+
     def note(self, **facts: Any) -> None:  # noqa: ANN401 - members of a line
         """Write the line of the audit log before the change, with what only the body says.
 
@@ -149,6 +173,13 @@ class PersonRequest:
         """
         found = self._decide_vfolder(text, fresh=fresh)
         bind_log_context(found.volume, found.vfolder)
+
+    def about_place(self, volume: str, vfolder: VFolderId) -> None:
+        """Find the vfolder that a body names by volume and scope, and decide the act."""
+        self.found = self.service.at_place(volume, vfolder)
+        resource = self.found.resource if self.found else VFolderResource(record=None)
+        self._resources |= {self.rule.needs[0].role: resource, "vfolder": resource}
+        self.decide()
 
     def _decide_vfolder(self, text: str, *, fresh: bool = False) -> FoundVFolder:
         in_trash = self.rule.name in _IN_TRASH

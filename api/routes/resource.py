@@ -14,6 +14,7 @@ import marshmallow as ma
 from flask import Response
 from flask_smorest import Blueprint
 
+from api.http import this_request
 from api.routes.door import bind_log_context
 from api.routes.parameters import REQUEST_ID, Parameter
 from api.routes.unmanaged import VOLUME as UNMANAGED
@@ -134,7 +135,8 @@ def _with_body(
     @wraps(view)
     def bound(**path_parameters: str) -> Response:
         body = bodies.load(schema, body_max_bytes)
-        if unmanaged_answer and body.volume == UNMANAGED:
+        managers_own = this_request().on_behalf_of is None
+        if managers_own and unmanaged_answer and body.volume == UNMANAGED:
             return unmanaged_answer()
         bind_log_context(getattr(body, "volume", None), getattr(body, "vfolder", None))
         return view(body, **path_parameters)

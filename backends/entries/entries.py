@@ -73,21 +73,21 @@ def make_directory(
                     raise
 
 
-def rename(root: int, path: VFolderPath, new_name: str) -> None:
+def rename(root: int, path: VFolderPath, new_name: str, *, replace: bool = True) -> None:
     """Rename an entry inside its directory.
 
-    A file may replace a file; nothing ever replaces a directory.
+    With `replace` a file may replace a file; nothing ever replaces a directory.
 
     Raises:
         InvalidName: `new_name` is more than one name.
-        EntryRefused: the entry does not exist, or a directory has the new name.
+        EntryRefused: the entry does not exist, or something has the new name that is not replaced.
     """
     target = VFolderPath.parse(new_name)
     if len(target.parts) != 1 or target.name != new_name:
         raise InvalidName("A new name is one name, without '/'.")
     if path.is_root:
         raise EntryRefused("The vfolder itself is not renamed.", errno=errno.EBUSY, paths=["."])
-    move(root, path, path.parent / target, into_directory=False)
+    move(root, path, path.parent / target, into_directory=False, replace=replace)
 
 
 def relocate(root: int, source: VFolderPath, target: VFolderPath, *, replace: bool) -> None:

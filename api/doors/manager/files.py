@@ -5,7 +5,7 @@ from http import HTTPStatus
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Resource, Route, RouteAnswer, current_door, stream_file
+from api.routes import Resource, Route, RouteAnswer, current_door, on_behalf, stream_file
 from api.schemas import (
     Done,
     EntryBody,
@@ -50,6 +50,7 @@ _PATHS = (VFolderNotFound, PathEscape, EntryRefused)
         },
     ),
 )
+@on_behalf.on_vfolder("entries.write")
 def make_directories(body: MakeDirectories) -> Response:
     """Make directories.
 
@@ -89,6 +90,7 @@ def make_directories(body: MakeDirectories) -> Response:
     "/folder/file/list",
     Route(takes=ListBody, gives={200: RouteAnswer("Its entries.", EntryList)}, refuses=_PATHS),
 )
+@on_behalf.on_vfolder("entries.read")
 def list_directory(body: ListDirectory) -> Response:
     """List a directory in the order of names.
 
@@ -110,13 +112,15 @@ def list_directory(body: ListDirectory) -> Response:
     "/folder/file/rename",
     Route(takes=RenameBody, gives={204: RouteAnswer("Renamed.")}, refuses=(*_PATHS, InvalidName)),
 )
+@on_behalf.on_vfolder("entries.write")
 def rename_entry(body: RenameEntry) -> Response:
     """Rename an entry within its directory.
 
     A file may replace a file; nothing replaces a directory. A link itself is renamed, not its
     target.
     """
-    current_door().volume_access.in_vfolder(body, entries.rename, body.path, body.new_name)
+    access, more = current_door().volume_access, _replacing()
+    access.in_vfolder(body, entries.rename, body.path, body.new_name, **more)
     return no_content()
 
 
@@ -125,13 +129,15 @@ def rename_entry(body: RenameEntry) -> Response:
     "/folder/file/move",
     Route(takes=MoveBody, gives={204: RouteAnswer("Moved.")}, refuses=_PATHS),
 )
+@on_behalf.on_vfolder("entries.write")
 def move_entry(body: MoveEntry) -> Response:
     """Move an entry to another place in the same vfolder.
 
     When the target is a directory, the entry moves into it. A file may replace a file; nothing
     replaces a directory. A link itself is moved, not its target.
     """
-    current_door().volume_access.in_vfolder(body, entries.move, body.source, body.target)
+    access, more = current_door().volume_access, _replacing()
+    access.in_vfolder(body, entries.move, body.source, body.target, **more)
     return no_content()
 
 
@@ -144,6 +150,7 @@ def move_entry(body: MoveEntry) -> Response:
         refuses=(*_PATHS, InvalidName),
     ),
 )
+@on_behalf.on_removal
 def delete_entries(body: RemoveEntries) -> Response:
     """Remove entries.
 
@@ -165,10 +172,17 @@ def delete_entries(body: RemoveEntries) -> Response:
         refuses=(PathEscape,),
     ),
 )
+@on_behalf.on_vfolder("entries.read")
 def fetch_file(body: OneEntry) -> Response:
     """Send the content of a file.
 
     What is not a file (absent, a directory, a device, or in an absent vfolder) has no content. The
     answer is empty then, because clients that read logs expect it.
     """
-    return stream_file(body)
+    return on_behalf.keep_deciding(stream_file(body))
+
+
+def _replacing() -> dict[str, bool]:
+    """Return what a move is told: a user without the right to remove entries replaces none."""
+    # Nodes of an earlier version do not know this word.
+    return {} if on_behalf.may_replace() else {"replace": False}

@@ -1,11 +1,12 @@
 """Routes of jobs: submit, list, follow, control; and the older routes that submit the same jobs."""
 
 import time
+from typing import Any
 
 from flask import Response, request
+from werkzeug.datastructures import MultiDict
 
 from api.http import answer, no_content
-from api.jobs import MANAGER, JobSubmission
 from api.routes import (
     Resource,
     Route,
@@ -14,6 +15,7 @@ from api.routes import (
     job_answers,
     job_lists,
     job_retries,
+    on_behalf,
     parameters,
 )
 from api.schemas import (
@@ -74,6 +76,7 @@ _SUBMITS = (
         refuses=_SUBMITS,
     ),
 )
+@on_behalf.on_request(lambda body: body.request)
 def submit_job(body: JobOrder) -> Response:
     """Submit a job.
 
@@ -82,18 +85,17 @@ def submit_job(body: JobOrder) -> Response:
     done: the answer says how the job would run, and lists every refusal. `Prefer: wait=N` delays
     the answer by up to N seconds, so that it may already have the result.
     """
-    jobs = current_door().jobs
+    jobs, wanted = current_door().jobs, on_behalf.requested(body.request)
     if body.plan:
-        return answer(current_door().planner.plan(body.request))
+        return answer(current_door().planner.plan(wanted))
     deadline = int((time.time() + body.deadline_seconds) * 1000) if body.deadline_seconds else 0
-    submission = JobSubmission(
-        requester=MANAGER,
+    submission = on_behalf.submission(
         idempotency_key=job_answers.idempotency_key(),
         label=body.label,
         priority=body.priority,
         deadline_ms=deadline,
     )
-    return job_answers.accepted(jobs.submit(body.request, submission))
+    return job_answers.accepted(jobs.submit(wanted, submission))
 
 
 @blueprint.operation(
@@ -101,6 +103,7 @@ def submit_job(body: JobOrder) -> Response:
     "/v1/jobs",
     Route(gives={200: RouteAnswer("One page.", JobPage)}, parameters=job_lists.FILTERS),
 )
+@on_behalf.on_own("jobs.list")
 def list_jobs() -> Response:
     """List jobs, newest first.
 
@@ -109,7 +112,12 @@ def list_jobs() -> Response:
     Pages: `limit` (50, at most 500) and `cursor` (from `next`). Jobs that start or end meanwhile do
     not shift the pages.
     """
-    query = job_lists.job_query(request.args)
+    asked, arguments = on_behalf.asked_for(), MultiDict(request.args)
+    if asked is not None:
+        if "requester" in arguments:
+            raise job_lists.not_a_filter("requester")
+        arguments["requester"] = asked.caller.subject.word
+    query = job_lists.job_query(arguments)
     page = current_door().jobs.lists.page(query)
     return answer({"jobs": [job.document() for job in page.jobs], "next": page.next or None})
 
@@ -130,6 +138,7 @@ def list_jobs() -> Response:
         refuses=(JobNotFound,),
     ),
 )
+@on_behalf.on_job("jobs.read")
 def get_job(job_id: str) -> Response:
     """Return a job.
 
@@ -149,6 +158,7 @@ def get_job(job_id: str) -> Response:
         refuses=(JobNotFound, NotCancellable),
     ),
 )
+@on_behalf.on_job("jobs.steer")
 def cancel_job(job_id: str) -> Response:
     """Cancel a job.
 
@@ -165,6 +175,7 @@ def cancel_job(job_id: str) -> Response:
         gives={202: _ACCEPTED}, parameters=(job_answers.PREFER,), refuses=(JobNotFound, Conflict)
     ),
 )
+@on_behalf.on_job("jobs.steer")
 def pause_job(job_id: str) -> Response:
     """Pause a job: it keeps its progress and continues after `resume`."""
     return job_answers.accepted(current_door().jobs.store.pause(job_id))
@@ -177,6 +188,7 @@ def pause_job(job_id: str) -> Response:
         gives={202: _ACCEPTED}, parameters=(job_answers.PREFER,), refuses=(JobNotFound, Conflict)
     ),
 )
+@on_behalf.on_job("jobs.steer")
 def resume_job(job_id: str) -> Response:
     """Let a paused job continue."""
     return job_answers.accepted(current_door().jobs.store.pause(job_id, resume=True))
@@ -192,6 +204,7 @@ def resume_job(job_id: str) -> Response:
         refuses=(JobNotFound, Conflict),
     ),
 )
+@on_behalf.on_job("jobs.steer")
 def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
     """Limit the bandwidth of one job; null lifts the limit. It applies at the next heartbeat."""
     return job_answers.accepted(current_door().jobs.store.set_pace(job_id, body.bytes_per_second))
@@ -206,6 +219,7 @@ def set_job_bandwidth(body: Bandwidth, job_id: str) -> Response:
         refuses=(JobNotFound, Conflict, *_SUBMITS),
     ),
 )
+@on_behalf.on_job("jobs.steer")
 def retry_job(job_id: str) -> Response:
     """Submit the request of an ended job again, as a new job that is linked by `retry_of`.
 
@@ -214,9 +228,10 @@ def retry_job(job_id: str) -> Response:
     """
     door = current_door()
     old = door.jobs.store.get(job_id)
-    again = job_retries.request_again(old)
-    submission = JobSubmission(
-        requester=MANAGER,
+    again = on_behalf.requested(job_retries.request_again(old))
+    submission = on_behalf.retried(
+        again,
+        old.new_name,
         idempotency_key=job_answers.idempotency_key(),
         label=old.fields.get("label", ""),
         priority=old.priority,
@@ -241,6 +256,7 @@ def forget_job(job_id: str) -> Response:
     "/v1/jobs/<job_id>/log",
     Route(gives={200: RouteAnswer("The events of the job.", JobLog)}, refuses=(JobNotFound,)),
 )
+@on_behalf.on_job("jobs.read")
 def get_job_log(job_id: str) -> Response:
     """List the events of a job: claimed, released, lost, cancelled …, with attempt and node."""
     jobs = current_door().jobs
@@ -257,13 +273,44 @@ def get_job_log(job_id: str) -> Response:
         refuses=(JobNotFound,),
     ),
 )
+@on_behalf.on_job("jobs.read")
 def follow_job(job_id: str) -> Response:
     """Follow a job as server-sent events: its document at every change, then `done`.
 
     `Last-Event-ID` continues where a broken stream ended. A comment comes at least every ten
     seconds.
     """
-    return job_answers.followed(current_door().jobs.store.get(job_id))
+    response = job_answers.followed(current_door().jobs.store.get(job_id))
+    return on_behalf.keep_deciding(response)
+
+
+def _delete_request(body: VFolderOfRequest) -> dict[str, Any]:
+    return {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
+
+
+def _clone_request(body: CloneVFolder) -> dict[str, Any]:
+    return {
+        "verb": "clone",
+        "volume": body.volume,
+        "source": str(body.source),
+        "target": str(body.target),
+        "target_volume": body.target_volume,
+    }
+
+
+def _removal_request(body: DeleteEntries) -> dict[str, Any]:
+    return {
+        "verb": "delete-files",
+        "volume": body.volume,
+        "vfolder": str(body.vfolder),
+        "paths": [str(path) for path in body.paths],
+        "recursive": body.recursive,
+    }
+
+
+def _submitted(request: dict[str, Any]) -> Response:
+    wanted = on_behalf.requested(request)
+    return job_answers.accepted(current_door().jobs.submit(wanted, on_behalf.submission()))
 
 
 @older_routes.operation(
@@ -276,14 +323,15 @@ def follow_job(job_id: str) -> Response:
         refuses=(Locked,),
     ),
 )
+@on_behalf.on_request(_delete_request)
 def delete_vfolder(body: VFolderOfRequest) -> Response:
     """Delete a vfolder.
 
     It disappears at once, and its bytes are removed afterwards. An absent one is a success. On a
     volume that is not configured the job fails at once: callers wait for the event of its end.
     """
-    request = {"verb": "delete", "volume": body.volume, "vfolder": str(body.vfolder)}
-    jobs, submission = current_door().jobs, JobSubmission(MANAGER)
+    request, submission = _delete_request(body), on_behalf.submission()
+    jobs = current_door().jobs
     try:
         return job_answers.accepted(jobs.submit(request, submission))
     except UnknownVolume as error:
@@ -300,16 +348,10 @@ def delete_vfolder(body: VFolderOfRequest) -> Response:
         refuses=(VFolderNotFound, VFolderExists, Locked),
     ),
 )
+@on_behalf.on_request(_clone_request)
 def clone_vfolder(body: CloneVFolder) -> Response:
     """Copy a vfolder to a new one; the source must exist, the target must not."""
-    request = {
-        "verb": "clone",
-        "volume": body.volume,
-        "source": str(body.source),
-        "target": str(body.target),
-        "target_volume": body.target_volume,
-    }
-    return job_answers.accepted(current_door().jobs.submit(request, JobSubmission(MANAGER)))
+    return _submitted(_clone_request(body))
 
 
 @older_routes.operation(
@@ -322,13 +364,7 @@ def clone_vfolder(body: CloneVFolder) -> Response:
         refuses=(VFolderNotFound,),
     ),
 )
+@on_behalf.on_request(_removal_request)
 def delete_entries_later(body: DeleteEntries) -> Response:
     """Remove entries of a vfolder in a job; absent ones are skipped."""
-    request = {
-        "verb": "delete-files",
-        "volume": body.volume,
-        "vfolder": str(body.vfolder),
-        "paths": [str(path) for path in body.paths],
-        "recursive": body.recursive,
-    }
-    return job_answers.accepted(current_door().jobs.submit(request, JobSubmission(MANAGER)))
+    return _submitted(_removal_request(body))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Resource, Route, RouteAnswer, count_uncounted, current_door
+from api.routes import Resource, Route, RouteAnswer, count_uncounted, current_door, on_behalf
 from api.schemas import (
     CreateScopeBody,
     LimitScopeBody,
@@ -48,6 +48,7 @@ def create_quota_scope(body: ScopeOrder) -> Response:
         refuses=(QuotaScopeNotFound,),
     ),
 )
+@on_behalf.on_scope("quotas.read")
 def get_quota_scope(body: OneScope) -> Response:
     """Return the usage and the limit of a quota scope.
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from flask import Response
 
-from api.routes import Resource, current_door, job_reports
+from api.routes import Resource, current_door, job_reports, on_behalf
 from core.errors import JobNotFound, UnknownVolume
 
 blueprint = Resource("reports", __name__, description="Failed entries of a job.")
@@ -15,6 +15,7 @@ blueprint = Resource("reports", __name__, description="Failed entries of a job."
     "/v1/jobs/<job_id>/report",
     replace(job_reports.REPORT, refuses=(JobNotFound, UnknownVolume)),
 )
+@on_behalf.on_job("jobs.read")
 def get_job_report(job_id: str) -> Response:
     r"""Return every entry that failed in a job.
 

@@ -5,7 +5,7 @@ from msgspec import structs
 
 from api.http import answer
 from api.routes import VOLUME as UNMANAGED
-from api.routes import Resource, Route, RouteAnswer, current_door, ticket_issue
+from api.routes import Resource, Route, RouteAnswer, current_door, on_behalf, ticket_issue
 from api.schemas import (
     ArchiveOrder,
     ArchiveTicketBody,
@@ -33,11 +33,14 @@ blueprint = Resource(
         takes=DownloadBody, gives={200: RouteAnswer("The ticket.", Token)}, refuses=(PathEscape,)
     ),
 )
+@on_behalf.on_vfolder("entries.read")
 def issue_download_ticket(body: DownloadOrder) -> Response:
     """Permit the download of one file, or of a directory as an archive.
 
     This does not check whether the entry exists; the download does.
     """
+    if body.unmanaged_path is not None:
+        on_behalf.refuse("Unmanaged paths are no user's.")
     if body.volume != UNMANAGED:
         current_door().volume_access.check_known(body.volume)
     return _token(
@@ -48,6 +51,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
             archive=body.archive,
             unmanaged_path=body.unmanaged_path,
             exp=_expiry(),
+            person=on_behalf.claims(),
         ),
     )
 
@@ -62,6 +66,7 @@ def issue_download_ticket(body: DownloadOrder) -> Response:
         body_max_bytes=SELECTION_BODY_MAX_BYTES,
     ),
 )
+@on_behalf.on_vfolder("entries.read")
 def issue_archive_ticket(body: ArchiveOrder) -> Response:
     """Permit the download of several entries as one archive.
 
@@ -76,6 +81,7 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
             files=[str(path) for path in body.files],
             filename=body.filename,
             exp=_expiry(),
+            person=on_behalf.claims(),
         )
     )
 
@@ -89,6 +95,7 @@ def issue_archive_ticket(body: ArchiveOrder) -> Response:
         refuses=(VFolderNotFound, PathEscape, EntryExists, QuotaExceeded, NoSpace),
     ),
 )
+@on_behalf.on_vfolder("entries.write")
 def issue_upload_ticket(body: UploadOrder) -> Response:
     """Permit the upload of one file and open the upload.
 
@@ -107,6 +114,7 @@ def issue_upload_ticket(body: UploadOrder) -> Response:
         session=ticket_issue.new_session(),
         tree=body.tree,
         exp=_expiry(),
+        person=on_behalf.claims(),
     )
     if body.volume == UNMANAGED:
         return _token(structs.replace(ticket, session=""))

@@ -6,8 +6,8 @@ from typing import Any
 from flask import Response
 
 from api.http import answer
-from api.jobs import MANAGER, JobSubmission, retry_after
-from api.routes import Door, Resource, Route, RouteAnswer, current_door
+from api.jobs import retry_after
+from api.routes import Door, Resource, Route, RouteAnswer, current_door, on_behalf
 from api.schemas import UsageAnswer, UsedBytesAnswer, VFolderBody, VFolderOfRequest
 from backends.quota import quick_usage
 from backends.volumes import operations
@@ -35,6 +35,7 @@ class CountNotFinished(Unavailable):
         refuses=(VFolderNotFound, CountNotFinished),
     ),
 )
+@on_behalf.on_vfolder("vfolders.read")
 def get_usage(body: VFolderOfRequest) -> Response:
     """Return the number of entries of a vfolder, and what its files hold: lengths without holes.
 
@@ -54,6 +55,7 @@ def get_usage(body: VFolderOfRequest) -> Response:
         refuses=(VFolderNotFound, CountNotFinished),
     ),
 )
+@on_behalf.on_vfolder("vfolders.read")
 def get_used_bytes(body: VFolderOfRequest) -> Response:
     """Return the bytes that a vfolder takes on the storage, with its directories, as du counts.
 
@@ -87,7 +89,7 @@ def _counted_by_job(door: Door, body: VFolderOfRequest) -> dict[str, Any]:
         return last
     request = {"verb": "usage", "volume": body.volume, "vfolder": str(body.vfolder)}
     try:
-        job = door.jobs.submit(request, JobSubmission(MANAGER, priority=PRIORITY_FIRST)).id
+        job = door.jobs.submit(request, on_behalf.submission(priority=PRIORITY_FIRST)).id
     except Locked as error:  # it is being counted for another caller, with a label for example
         job = error.facts["job_id"]
     return _figures(door.live.wait(job, own.answer_seconds))

@@ -5,7 +5,7 @@ import base64
 from flask import Response
 
 from api.http import answer, no_content
-from api.routes import Resource, Route, RouteAnswer, current_door
+from api.routes import Resource, Route, RouteAnswer, current_door, on_behalf
 from api.schemas import (
     CreateVFolder,
     CreateVFolderBody,
@@ -61,6 +61,7 @@ class NotMountable(InvalidParameters):
         refuses=(ScopeMissing, QuotaScopeNotFound, VFolderExists),
     ),
 )
+@on_behalf.on_new_vfolder
 def create_vfolder(body: CreateVFolder) -> Response:
     """Create an empty vfolder.
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Response
 
 from api.doors.people import places
-from api.doors.people.entries import KEEP_SECONDS, decide_keeping, query
+from api.doors.people.entries import KEEP_SECONDS, query
 from api.routes import (
     PeopleResource,
     PersonRequest,
@@ -105,7 +105,7 @@ def transfer_entries(body: shapes.TransferOrder, asked: PersonRequest) -> Respon
     if terms["remove_source"] and terms["keep_seconds"] is None:
         terms = {**terms, "keep_seconds": KEEP_SECONDS}
     if terms["remove_source"]:
-        decide_keeping(asked, terms["keep_seconds"])
+        asked.decide_keeping(terms["keep_seconds"])
     request = {
         "verb": "transfer",
         "volume": source.volume,

@@ -41,8 +41,6 @@ blueprint = PeopleResource("entries", __name__, description="Entries of a vfolde
 
 #: Removed entries are kept for so long (seconds), unless the request says otherwise: 7 days.
 KEEP_SECONDS = 604_800
-#: What is removed without the permission of an owner can be restored for so long at least.
-KEEP_MIN_SECONDS = 86_400
 #: Entries of a page, unless the request says otherwise, and at most.
 PAGE_DEFAULT, PAGE_MAX = 1000, 5000
 _PATHS = (EntryNotFound, PathEscape, EntryRefused)
@@ -308,16 +306,6 @@ def remove_entries(body: shapes.RemovalOrder, asked: PersonRequest) -> Response:
         "recursive": body.recursive,
         "keep_seconds": keep_seconds,
     }
-    decide_keeping(asked, keep_seconds)
+    asked.decide_keeping(keep_seconds)
     key = job_answers.idempotency_key()
     return job_answers.accepted(asked.service.submit(asked.caller, request_body, key))
-
-
-def decide_keeping(asked: PersonRequest, keep_seconds: float | None) -> None:
-    """Decide an act whose removed entries can be restored for so long; None is where none can.
-
-    Raises:
-        Forbidden: the time is so short that only an owner may choose it.
-    """
-    if keep_seconds is not None and keep_seconds < KEEP_MIN_SECONDS:
-        asked.decide("entries.purge")
