@@ -9,14 +9,15 @@ A view that begins a job or issues a ticket asks here whose it is (`submission`,
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 from uuid import UUID
 
 from flask import Flask, Response
 
-from api.access import scopes_of
+from api.access import KeptDecision, open_answer, scopes_of
 from api.http import this_request
 from api.jobs import MANAGER, JobSubmission
 from api.routes.door import current_door
@@ -302,4 +303,16 @@ def refuse(detail: str) -> None:
 def keep_deciding(response: Response) -> Response:
     """Let a long answer end when the user loses the permission."""
     asked = asked_for()
-    return response if asked is None else asked.keep_deciding(response)
+    if asked is None:
+        return response
+    if open_answer(response) is None and response.is_streamed:
+        kept = KeptDecision(replace(asked, is_quiet=True).decide_again)
+        response.response = _while_allowed(response.iter_encoded(), kept)
+    return asked.keep_deciding(response)
+
+
+def _while_allowed(pieces: Iterable[bytes], kept: KeptDecision) -> Iterator[bytes]:
+    """Yield pieces; raises when they are not allowed any more, so that the answer is cut off."""
+    for piece in pieces:
+        kept.check()
+        yield piece

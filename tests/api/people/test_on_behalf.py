@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from tests.support.node import wait_for
 
 HEADER = parameters.ON_BEHALF_OF.name
 WEEK_SECONDS = 604_800
+#: A file that lasts longer than a right that is lost, for a reader that pauses after each piece.
+BIG_BYTES, READ_PAUSE_SECONDS = 64 << 30, 0.05
 PERMISSIONS = ("none", "ro", "rw", "rwd", "owner")
 #: Makes the body of a request from a vfolder and the one who asks.
 Body = Callable[[VFolderId, Person], dict[str, Any]]
@@ -300,6 +303,38 @@ def test_a_ticket_ends_with_the_right_of_its_user(people: People, manager: Runni
     people.grant(vfolder)
     wait_for(lambda: read(tokens[0]) == 404)
     assert read(tokens[2]) == 200  # the manager's
+
+
+def read_slowly(answer: requests.Response) -> None:
+    for _ in answer.iter_content(1 << 20):
+        time.sleep(READ_PAUSE_SECONDS)
+
+
+@pytest.mark.slow
+def test_a_long_answer_ends_with_the_membership(people: People, manager: RunningDoor) -> None:
+    owner, member = people.person(), people.person()
+    group = people.group(member)
+    vfolder = people.vfolder(owner, a="1")
+    people.grant(vfolder, grant_to(f"group:{group}", "ro"))
+    with (people.path(vfolder) / "big").open("wb") as file:
+        file.truncate(BIG_BYTES)
+    headers, body = {HEADER: member.word}, at(vfolder, relpath="big")
+    with at_rest(people):
+        waits = manager.call("POST", "/v1/jobs", job("usage", vfolder)).json()["id"]
+        events = f"/v1/jobs/{waits}/events"
+
+        def opened(method: str, path: str, sent: Any = None) -> requests.Response:
+            return manager.send(method, path, headers=headers, json=sent, stream=True)
+
+        path = events.removesuffix("/events")
+        wait_for(lambda: ask(manager, member, "GET", path).status_code == 200)
+        with opened("GET", events) as news, opened("POST", "/folder/file/fetch", body) as big:
+            assert (news.status_code, big.status_code) == (200, 200)
+            people.subjects.change("group", group, without_members)
+            with pytest.raises(requests.RequestException):  # it is cut off, not ended
+                read_slowly(big)
+            assert "event: gone" in news.text
+        assert opened("GET", events).status_code == 404
 
 
 def test_unmanaged_paths_are_no_users(people: People, manager: RunningDoor) -> None:
