@@ -430,7 +430,7 @@ class AccessService:
         return self.deciders.decide_rule(caller, rule, {"vfolder": resource}).allowed
 
     def at_place(self, volume: str, vfolder: VFolderId) -> FoundVFolder | None:
-        """Return the live vfolder of a place, decided by nobody; None where there is none.
+        """Return the live vfolder of a place, without a decision; None where there is none.
 
         Raises:
             Unavailable, DeadlineExceeded: the volume is away.

@@ -37,7 +37,7 @@ class RequestContext(Request):
     began = 0.0
     #: The route needs the secret, and the request did not send the right one.
     unauthenticated = False
-    #: The user as whom the manager wants this request to be decided; None is the manager itself.
+    #: The user for which the manager asks: it is decided as for that user. None: for itself.
     on_behalf_of: UUID | None = None
     #: What was decided about that user; `api.routes.on_behalf` keeps it here.
     on_behalf: object = None

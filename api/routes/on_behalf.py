@@ -66,7 +66,7 @@ def read_header(app: Flask, *, people: bool) -> None:
                 " of the configuration."
             )
         request.on_behalf_of = _user(given)
-        if request.endpoint is not None and not act_of(app.view_functions[request.endpoint]):
+        if request.endpoint is not None and not decided_as(app.view_functions[request.endpoint]):
             raise AccessForbidden(
                 f"This is no act of a user; send the request without {ON_BEHALF_OF.name}."
             )
@@ -79,7 +79,7 @@ def _user(given: str) -> UUID:
     return UUID(found[1])
 
 
-def act_of(view: Callable[..., object]) -> str:
+def decided_as(view: Callable[..., object]) -> str:
     """Return the act that a view decides for a user, for documents; empty for none."""
     return str(getattr(view, _ACT, ""))
 
@@ -134,10 +134,10 @@ def on_new_vfolder(view: View) -> View:
         if scope is None:
             raise InvalidParameters("vfid: a new vfolder needs a quota scope.")
         asked = _asked("vfolders.create", vfolder_id=f"{body.volume}:{body.vfolder.id}")
-        members_may = asked.service.members_may_create
-        asked.decide(scope=ScopeResource(scope=scope, volume=body.volume, members_may=members_may))
         if body.initial_limit_bytes:
             raise asked.refused(AccessForbidden("No user sets the limit of a quota scope."))
+        members_may = asked.service.members_may_create
+        asked.decide(scope=ScopeResource(scope=scope, volume=body.volume, members_may=members_may))
         return asked
 
     return _deciding("vfolders.create", decide)(view)
@@ -183,14 +183,16 @@ def on_request(make: Make) -> Callable[[View], View]:
 
     def decide(body: Any) -> PersonRequest:  # noqa: ANN401 - the body of any route
         request = requested(make(body))
+        if request["verb"] == "restore" and not request.get("trash"):
+            raise InvalidParameters("trash: it names the deletion, on behalf of a user.")
         access = access_of(requests.parse(request))
         if access is None:
             raise AccessForbidden(f"No user requests a job of the verb {request['verb']}.")
         end = next(iter(access.ends.values()))
         asked = _asked(access.rule, vfolder_id=f"{end.volume}:{end.vfolder.id}")
-        _decide_request(asked, request)
         if getattr(body, "priority", PRIORITY_DEFAULT) != PRIORITY_DEFAULT:
             raise asked.refused(AccessForbidden("No user chooses the priority of a job."))
+        _decide_request(asked, request)
         return asked
 
     return _deciding("as the job", decide)
@@ -215,7 +217,7 @@ def _asked(act: str, **path: str) -> PersonRequest:
     """
     service, user = current_door().access, this_request().on_behalf_of
     if user is None:
-        raise Defect("The request is on behalf of nobody.")
+        raise Defect("The request is on behalf of no user.")
     asked = PersonRequest(service, service.caller_on_behalf(user), ACTS[act], path)
     if asked.caller.subject.blocked:
         raise asked.refused(AccessForbidden("The user is blocked.", reason="blocked"))
@@ -228,7 +230,7 @@ def _keeps(volume: str) -> bool:
 
 
 # -- What a view asks ------------------------------------------------------------------------------
-def asked_for() -> PersonRequest | None:
+def person_request() -> PersonRequest | None:
     """Return what was decided about the user of the current request; None without the header."""
     asked = this_request().on_behalf
     return asked if isinstance(asked, PersonRequest) else None
@@ -254,7 +256,7 @@ def requested(request: dict[str, Any]) -> dict[str, Any]:
 
 def submission(**more: Any) -> JobSubmission:  # noqa: ANN401 - members of JobSubmission
     """Return whose job the current request begins, and `more`; a user's is decided again."""
-    asked = asked_for()
+    asked = person_request()
     if asked is None:
         return JobSubmission(MANAGER, **more)
     return asked.service.submission(asked.caller, **more)
@@ -266,7 +268,7 @@ def retried(request: dict[str, Any], new_name: str, **more: Any) -> JobSubmissio
     Raises:
         VFolderNotFound, AccessForbidden: the user may not do it.
     """
-    asked = asked_for()
+    asked = person_request()
     if asked is None:
         return JobSubmission(MANAGER, **more)
     if access_of(requests.parse(request)) is None:
@@ -277,13 +279,13 @@ def retried(request: dict[str, Any], new_name: str, **more: Any) -> JobSubmissio
 
 def claims() -> PersonClaims | None:
     """Return the holder of a ticket that the current request issues; None is the manager."""
-    asked = asked_for()
+    asked = person_request()
     return None if asked is None else asked.service.claims(asked.caller, asked.vfolder.record)
 
 
 def may_replace() -> bool:
     """Return whether what the current request moves may take the place of a file."""
-    asked = asked_for()
+    asked = person_request()
     if asked is None or asked.decision is None:
         return True
     return asked.decision.permission >= Permission.RWD
@@ -295,14 +297,14 @@ def refuse(detail: str) -> None:
     Raises:
         AccessForbidden: the request is on behalf of a user.
     """
-    asked = asked_for()
+    asked = person_request()
     if asked is not None:
         raise asked.refused(AccessForbidden(detail))
 
 
 def keep_deciding(response: Response) -> Response:
     """Let a long answer end when the user loses the permission."""
-    asked = asked_for()
+    asked = person_request()
     if asked is None:
         return response
     if open_answer(response) is None and response.is_streamed:

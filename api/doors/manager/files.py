@@ -183,6 +183,6 @@ def fetch_file(body: OneEntry) -> Response:
 
 
 def _replacing() -> dict[str, bool]:
-    """Return what a move is told: a user without the right to remove entries replaces none."""
+    """Return how an entry moves: a user without the right to remove entries replaces none."""
     # Nodes of an earlier version do not know this word.
     return {} if on_behalf.may_replace() else {"replace": False}

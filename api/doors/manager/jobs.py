@@ -112,7 +112,7 @@ def list_jobs() -> Response:
     Pages: `limit` (50, at most 500) and `cursor` (from `next`). Jobs that start or end meanwhile do
     not shift the pages.
     """
-    asked, arguments = on_behalf.asked_for(), MultiDict(request.args)
+    asked, arguments = on_behalf.person_request(), MultiDict(request.args)
     if asked is not None:
         if "requester" in arguments:
             raise job_lists.not_a_filter("requester")

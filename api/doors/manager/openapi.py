@@ -60,7 +60,7 @@ def manager_document(*, people: bool = False) -> dict[str, Any]:
 def _add_header(app: Flask, document: dict[str, Any]) -> None:
     """Add the header of requests on behalf of a user to the routes that take it, with their act."""
     views = app.view_functions.items()
-    acts = {endpoint.rpartition(".")[2]: on_behalf.act_of(view) for endpoint, view in views}
+    acts = {endpoint.rpartition(".")[2]: on_behalf.decided_as(view) for endpoint, view in views}
     document["info"]["description"] += _ON_BEHALF
     for item in document["paths"].values():
         for operation in item.values():

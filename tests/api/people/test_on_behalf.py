@@ -355,6 +355,22 @@ def test_a_blocked_user_may_nothing(people: People, manager: RunningDoor) -> Non
     assert ask(manager, who, "GET", "/v1/jobs").status_code == 403
 
 
+def test_only_the_owner_restores_from_the_trash(people: People, manager: RunningDoor) -> None:
+    owner, other = people.person(), people.person()
+    vfolder = people.vfolder(owner, a="1")
+    people.grant(vfolder, grant_to(other.word, "rwd"))
+    wanted = job("delete", vfolder, keep_seconds=WEEK_SECONDS)
+    deletion = ask(manager, owner, "POST", "/v1/jobs", wanted).json()["id"]
+    assert people.ended(owner, deletion)["state"] == "succeeded"
+    restored = job("restore", vfolder, trash=deletion)
+    assert ask(manager, other, "POST", "/v1/jobs", restored).status_code == 404
+    unnamed = ask(manager, owner, "POST", "/v1/jobs", job("restore", vfolder))
+    assert (unnamed.status_code, "trash" in unnamed.json()["detail"]) == (400, True)
+    again = ask(manager, owner, "POST", "/v1/jobs", restored).json()
+    assert people.ended(owner, again["id"])["state"] == "succeeded"
+    assert (people.path(vfolder) / "a").read_text() == "1"
+
+
 def test_what_no_user_requests_is_refused(people: People, manager: RunningDoor) -> None:
     who = people.person()
     vfolder = people.vfolder(who, a="1")
