@@ -14,6 +14,7 @@ from core.settings import load, size_bytes
 
 NODE_COLUMNS = ("node", "state", "running", "slots", "load", "version", "volumes")
 BANDWIDTH_COLUMNS = ("volume", "limit", "jobs", "streams")
+PURGE_COLUMNS = ("volume", "limit", "limit of each", "purges", "entries/s", "as of")
 VOLUME_COLUMNS = ("volume", "backend", "jobs", "nodes", "capabilities")
 
 
@@ -149,6 +150,32 @@ def bandwidth(door: Manager, *, name: str, limit: tuple[int | None] | None, outp
     output.table(BANDWIDTH_COLUMNS, [[name, limit_text, *shares]], "")
 
 
+@volumes.command("purge-rate")
+@click.argument("name", metavar="VOLUME")
+@click.argument("limit", required=False, callback=lambda _context, _parameter, word: _rate(word))
+@manager_options
+def purge_rate(
+    door: Manager, *, name: str, limit: tuple[int | None] | None, output: Output
+) -> None:
+    """Show what limits the purges of a volume (entries per second), and how fast they go.
+
+    With LIMIT, set it first: a number that the running purges share; "none" lifts the limit.
+    """
+    path = f"/v1/volumes/{quote(name, safe='')}/purge-rate"
+    if limit is not None:
+        door.request_json("PUT", path, json={"entries_per_second": limit[0]})
+    found = door.request_json("GET", path)
+    if output.is_data:
+        output.data({"volume": name, **found})
+        return
+    words = ["entries_per_second", "each_entries_per_second"]
+    limits = ["none" if found[word] is None else f"{found[word]:g}" for word in words]
+    observed = found["observed_entries_per_second"]
+    speed = "unknown" if observed is None else f"{observed:.1f}"
+    row = [name, *limits, str(found["purges"]), speed, found["as_of"] or "unknown"]
+    output.table(PURGE_COLUMNS, [row], "")
+
+
 @volumes.command()
 @click.argument("name", metavar="VOLUME")
 @click.option("--new", is_flag=True, help="Give the file system another id, as a copy needs.")
@@ -187,6 +214,14 @@ def _limit(word: str | None) -> tuple[int | None] | None:
         return (None if word == "none" else size_bytes(word),)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _rate(word: str | None) -> tuple[int | None] | None:
+    if word in (None, "none"):
+        return (None,) if word else None
+    if not (word.isascii() and word.isdecimal() and int(word) > 0):
+        raise click.BadParameter(f"{word!r} is not a number of entries per second, or none")
+    return (int(word),)
 
 
 def _amount(number: int | None, output: Output, per: str = "") -> str:

@@ -35,7 +35,7 @@ from core.cluster import (
 from core.errors import ConfigurationError
 from core.events import recent_events
 from core.jobs import Job
-from core.jobs.store import PREFIX
+from core.jobs.store import PREFIX, PurgeRates
 from core.names import QuotaScope
 from core.quota import (
     HiddenUsageStore,
@@ -187,6 +187,11 @@ class Door:
         return BandwidthStore(connections.connect(self.settings, connections.Database.JOBS))
 
     @cached_property
+    def purge_rates(self) -> PurgeRates:
+        """The purge rates of the volumes."""
+        return PurgeRates(self.jobs.redis)
+
+    @cached_property
     def jobs(self) -> Jobs:
         """The jobs of the whole cluster."""
         return Jobs(self.settings, self.volume_access)
@@ -282,12 +287,13 @@ class Door:
         return {"newest": (newest[0]["id"] if newest else None, waiting)}
 
     def _finding_states(self) -> dict[str, object]:
-        """Return what the last rescan and the last sweep of each volume found."""
+        """Return what the last rescan and the last sweep of each volume found, and its purges."""
         client = self.jobs.redis
         sweeps = HiddenUsageStore(client)
+        purges = self.purge_rates.running(self.access.volumes())
         return {
-            name: (client.get(f"{PREFIX}rescan:{name}"), sweeps.last(name))
-            for name in self.access.volumes()
+            name: (client.get(f"{PREFIX}rescan:{name}"), sweeps.last(name), running)
+            for name, running in purges.items()
         }
 
     @cached_property

@@ -39,6 +39,9 @@ from api.schemas.jobs import (
     JobPage,
     JobPlan,
     NodeList,
+    PurgeRate,
+    PurgeRateBody,
+    PurgeRateDocument,
 )
 from api.schemas.problems import Problem
 from api.schemas.quota_scopes import (
@@ -136,6 +139,9 @@ __all__ = [
     "OneVolume",
     "Performance",
     "Problem",
+    "PurgeRate",
+    "PurgeRateBody",
+    "PurgeRateDocument",
     "RemoveEntries",
     "RemoveEntriesBody",
     "RenameBody",

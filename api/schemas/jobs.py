@@ -1,4 +1,4 @@
-"""Jobs as callers see them: documents, pages, plans; and bandwidth limits."""
+"""Jobs as callers see them: documents, pages, plans; and the limits of volumes."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,9 @@ from marshmallow import fields, validate
 
 from api.schemas.bodies import Body
 from core.jobs import Lane, State
+
+#: The highest purge rate (entries per second): far above what any storage removes.
+PURGE_RATE_MAX = 1_000_000_000
 
 
 class JobProgress(ma.Schema):
@@ -163,3 +166,49 @@ class BandwidthBody(Body):
     bytes_per_second = fields.Integer(
         strict=True, required=True, allow_none=True, validate=validate.Range(min=1)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRate:
+    """A limit in entries per second; None is no limit."""
+
+    entries_per_second: int | None
+
+
+class EntriesPerSecond(fields.Integer):
+    """The purge rate of a volume; null is none."""
+
+    def __init__(self) -> None:
+        bounds = validate.Range(min=1, max=PURGE_RATE_MAX)
+        super().__init__(strict=True, required=True, allow_none=True, validate=bounds)
+
+
+class PurgeRateDocument(ma.Schema):
+    """The purge rate of a volume, and its running purges; a rate that is not known is null."""
+
+    entries_per_second = fields.Integer(
+        allow_none=True, metadata={"description": "What the running purges share; null: no limit."}
+    )
+    each_entries_per_second = fields.Float(
+        allow_none=True,
+        metadata={
+            "description": "The limit of each purge where there is no rate to share, from the "
+            "configuration of the node that answers; null: no limit."
+        },
+    )
+    purges = fields.Integer(metadata={"description": "Jobs that purge now."})
+    observed_entries_per_second = fields.Float(
+        allow_none=True,
+        metadata={
+            "description": "What they removed lately, by their reports; null where none runs or "
+            "none has reported."
+        },
+    )
+    as_of = fields.String(allow_none=True, metadata={"description": "The oldest of these reports."})
+
+
+class PurgeRateBody(Body):
+    """The limit of the running purges of a volume together; null lifts it."""
+
+    makes = PurgeRate
+    entries_per_second = EntriesPerSecond()

@@ -9,6 +9,7 @@ from marshmallow import fields, validate
 from api.schemas.credentials import KeyDocument
 from api.schemas.fields import INTEGER_MAX, Note, Truth, encodable
 from api.schemas.job_requests import RepairKinds
+from api.schemas.jobs import EntriesPerSecond, PurgeRateDocument
 from api.schemas.people import PersonBody
 from core.jobs import PRIORITY_FIRST, PRIORITY_LAST
 from core.names import SCOPE_PATTERN
@@ -112,6 +113,22 @@ class BandwidthOrderBody(PersonBody):
     bytes_per_second = fields.Integer(
         strict=True, required=True, allow_none=True, validate=validate.Range(min=1)
     )
+    reason = Note(load_default="")
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRateOrder:
+    """A limit in entries per second; None is no limit."""
+
+    entries_per_second: int | None
+    reason: str = ""
+
+
+class PurgeRateOrderBody(PersonBody):
+    """A limit of the purges of a volume; null lifts it."""
+
+    makes = PurgeRateOrder
+    entries_per_second = EntriesPerSecond()
     reason = Note(load_default="")
 
 
@@ -406,10 +423,22 @@ class NodePage(ma.Schema):
     at = fields.String()
 
 
+class TrashOfVolume(ma.Schema):
+    """What waits on one volume, and how fast it goes."""
+
+    volume = fields.String()
+    hidden = fields.Nested(
+        HiddenDocument,
+        allow_none=True,
+        metadata={"description": "Null where no sweep ended for a week."},
+    )
+    purges = fields.Nested(PurgeRateDocument)
+
+
 class TrashBacklog(ma.Schema):
     """What waits in the trash of each volume, as the last sweep counted it."""
 
-    volumes = fields.List(fields.Dict(keys=fields.String()))
+    volumes = fields.List(fields.Nested(TrashOfVolume))
 
 
 class SettingDocument(ma.Schema):

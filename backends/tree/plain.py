@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections import Counter as Tally
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from backends.fs import held_bytes
@@ -104,10 +104,15 @@ def _kind(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
-def unlink(fd: int, stop: bytearray) -> Iterator[Unlinked]:
-    """Unlink everything except directories, until `stop` is set; directories are left."""
+def unlink(
+    fd: int, stop: bytearray, most: Callable[[], int] = lambda: PIECE_ENTRIES
+) -> Iterator[Unlinked]:
+    """Unlink everything except directories, until `stop` is set; directories are left.
+
+    `most` says before each piece how many entries it may have.
+    """
     with os.scandir(fd) as entries:
-        while piece := list(islice(entries, PIECE_ENTRIES)):
+        while piece := list(islice(entries, most())):
             yield _unlink(fd, piece, stop)
 
 

@@ -11,6 +11,7 @@ A thread of its own publishes the progress to watchers, because their broker may
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -29,7 +30,7 @@ from core.jobs import (
     Released,
     summary,
 )
-from core.jobs.store import JobStore
+from core.jobs.store import JobStore, PurgeRates
 from core.redis import json, retrying
 from core.telemetry import logger
 from workers.run.node_signals import DRAIN, Drain
@@ -58,6 +59,20 @@ T = TypeVar("T")
 
 #: Publishes the progress, as `Progress.snapshot` returns it.
 ProgressPublisher = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Purges:
+    """Where a run purges, and its limit where the volume has no purge rate."""
+
+    rates: PurgeRates
+    volume: str
+    without_rate: float
+
+    def limit(self, job: str, lease_seconds: float) -> float:
+        """Return the present limit (entries per second)."""
+        share = self.rates.share(job, self.volume, lease_seconds)
+        return self.without_rate if share is None else share
 
 
 class Run:
@@ -91,6 +106,7 @@ class Run:
         self._publisher_thread: threading.Thread | None = None
         self.throttle = Throttle(int(job.fields.get("share") or 0))
         self._entries_per_second = 0.0
+        self._purges: _Purges | None = None
         self.on_fault: Callable[[str, str], None] | None = None
 
     def start(self, publish: ProgressPublisher | None = None) -> None:
@@ -228,10 +244,25 @@ class Run:
         """Let a cancelled run continue, to remove what it staged."""
         self._cleaning = True
 
-    def hold_back(self, entries_per_second: float) -> None:
-        """Limit the entries per second that the run touches from now on; 0 sets no limit."""
+    def hold_back(self, volume: str, entries_per_second: float) -> None:
+        """Limit the entries per second that the run purges on a volume from now on.
+
+        It has its share of the volume's purge rate, as operators set it; without one, or before the
+        store answers, the given limit. 0 sets no limit.
+        """
         self._entries_per_second = entries_per_second
-        self.throttle.set(self.throttle.limits[0], entries_per_second)
+        self._purges = _Purges(PurgeRates(self._store.redis), volume, entries_per_second)
+        self._follow_purge_rate()
+
+    def _follow_purge_rate(self) -> None:
+        """Take over the present share of a run that purges; while the store is away it stays."""
+        if self._purges is None:
+            return
+        try:
+            self._entries_per_second = self._purges.limit(self.job.id, self._lease)
+        except redis.RedisError as error:
+            _log.warning("purge rate kept as it was", reason=type(error).__name__)
+        self.throttle.set(self.throttle.limits[0], self._entries_per_second)
 
     def snapshot(self) -> str:
         """Return the progress as JSON."""
@@ -280,6 +311,7 @@ class Run:
             self._ending = (
                 Cancelled("cancelled") if cancel else Released("paused") if pause else None
             )
+        self._follow_purge_rate()
         return True
 
 

@@ -35,6 +35,7 @@ class TrashedTree:
     def __init__(self, context: Context, volume: str, vfolder: VFolderId, trash_id: str) -> None:
         self._context = context
         self._run = context.run
+        self._volume = volume
         self._backend: MountedBackend = context.backend(volume)
         self._root = context.root(volume)
         self._vfolder = vfolder
@@ -96,7 +97,8 @@ class TrashedTree:
         The record says that a purge began: from then on the tree cannot be restored.
         """
         self._run.phase("purge")
-        self._run.hold_back(self._context.settings.vfolder.trash.purge_entries_per_second)
+        limit = self._context.settings.vfolder.trash.purge_entries_per_second
+        self._run.hold_back(self._volume, limit)
         try:
             with descriptors.opened(self.path.parent, self._root) as directory:
                 return self._purge(directory)

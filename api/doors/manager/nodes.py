@@ -1,4 +1,4 @@
-"""Routes for operators: nodes (list, drain) and volumes (pause, bandwidth)."""
+"""Routes for operators: nodes (list, drain) and volumes (pause, bandwidth, purge rate)."""
 
 from dataclasses import asdict
 
@@ -6,7 +6,15 @@ from flask import Response
 
 from api.http import answer, no_content
 from api.routes import Resource, Route, RouteAnswer, current_door, operating
-from api.schemas import Bandwidth, BandwidthBody, BandwidthDocument, NodeList
+from api.schemas import (
+    Bandwidth,
+    BandwidthBody,
+    BandwidthDocument,
+    NodeList,
+    PurgeRate,
+    PurgeRateBody,
+    PurgeRateDocument,
+)
 from core.errors import UnknownVolume
 
 blueprint = Resource("nodes", __name__, description="Machines that run jobs.")
@@ -102,4 +110,31 @@ def set_bandwidth(body: Bandwidth, volume: str) -> Response:
     door = current_door()
     door.volume_access.check_known(volume)
     door.bandwidth.set(volume, body.bytes_per_second)
+    return no_content()
+
+
+@blueprint.operation(
+    "GET",
+    "/v1/volumes/<volume>/purge-rate",
+    Route(gives={200: RouteAnswer("The rate.", PurgeRateDocument)}, refuses=(UnknownVolume,)),
+)
+def get_purge_rate(volume: str) -> Response:
+    """Return the purge rate of a volume, and how fast its running purges remove entries now."""
+    current_door().volume_access.check_known(volume)
+    return answer(operating.purge_rates([volume])[volume])
+
+
+@blueprint.operation(
+    "PUT",
+    "/v1/volumes/<volume>/purge-rate",
+    Route(takes=PurgeRateBody, gives={204: RouteAnswer("Set.")}, refuses=(UnknownVolume,)),
+)
+def set_purge_rate(body: PurgeRate, volume: str) -> Response:
+    """Limit the entries per second that the running purges of a volume remove together.
+
+    Each has an equal share from its next heartbeat on. Null lifts the limit.
+    """
+    door = current_door()
+    door.volume_access.check_known(volume)
+    door.purge_rates.set(volume, body.entries_per_second)
     return no_content()

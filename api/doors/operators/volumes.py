@@ -1,4 +1,4 @@
-"""Routes of volumes: look, pause and resume, bandwidth, rescan, trash."""
+"""Routes of volumes: look, pause and resume, bandwidth, rescan, trash and purge rate."""
 
 import time
 from typing import Any
@@ -18,7 +18,7 @@ from api.routes import (
     job_answers,
     needs,
 )
-from api.routes.operating import no_query, no_store
+from api.routes.operating import no_query, no_store, purge_rates
 from api.schemas import JobDocument, TrashList
 from api.schemas import operators as shapes
 from backends.retention import trash
@@ -218,18 +218,47 @@ def adopt_scope_of_volume(body: shapes.AdoptOrder, asked: PersonRequest) -> Resp
 def list_trash_backlog(asked: PersonRequest) -> Response:  # noqa: ARG001 - every view has it
     """Return what waits in the trash and in staging of each volume, as the last sweep counted it.
 
-    `hidden` is null where no sweep ended for a week.
+    `hidden` is null where no sweep ended for a week. `purges` has what limits the purges of the
+    volume, and how fast the running ones go.
     """
     no_query()
     door = current_door()
     store, now = HiddenUsageStore(door.jobs.redis), time.time()
     found: list[dict[str, Any]] = []
-    for name in door.access.volumes():
+    for name, purges in purge_rates(door.access.volumes()).items():
         usage = store.last(name)
-        found.append(
-            {"volume": name, "hidden": None if usage is None else hidden_document(usage, now)}
-        )
+        hidden = None if usage is None else hidden_document(usage, now)
+        found.append({"volume": name, "hidden": hidden, "purges": purges})
     return no_store({"volumes": found})
+
+
+@blueprint.operation(
+    "PUT",
+    "/v1/volumes/<volume>/purge-rate",
+    Route(
+        takes=shapes.PurgeRateOrderBody,
+        gives={204: RouteAnswer("Set.")},
+        refuses=(UnknownVolume,),
+    ),
+)
+@needs("trash.steer", noted=True)
+def set_purge_rate_of_volume(body: shapes.PurgeRateOrder, asked: PersonRequest) -> Response:
+    """Limit the entries per second that the running purges of a volume remove together.
+
+    Each has an equal share from its next heartbeat on. Null lifts the limit.
+    """
+    volume = asked.path["volume"]
+    door = current_door()
+    door.volume_access.check_known(volume)
+    rates = door.purge_rates
+    asked.note(
+        target=f"volume:{volume}",
+        reason=body.reason or None,
+        before={"entries_per_second": rates.running([volume])[volume].entries_per_second},
+        after={"entries_per_second": body.entries_per_second},
+    )
+    rates.set(volume, body.entries_per_second)
+    return no_content()
 
 
 @blueprint.operation(

@@ -75,6 +75,10 @@ class HelperChannel:
         """The limit on bytes that is in force at this moment; 0 means none."""
         return self._throttle.limits[0] if self._throttle is not None else 0.0
 
+    def at_once(self, most: int) -> int:
+        """Return how many entries may be done before a pause: 1 to `most`."""
+        return self._throttle.at_once(most) if self._throttle is not None else most
+
     def pace(self, items: int, size_bytes: int = 0) -> None:
         """Pause where a limit requires it."""
         if self._throttle is not None:

@@ -20,7 +20,8 @@ AHEAD_SECONDS = 0.1
 PAUSE_SECONDS = 0.1
 
 _LIMITS = struct.Struct("dd")
-_DUE = struct.Struct("dd")
+#: Two points in time, and the limits at which the work before them was priced.
+_DUE = struct.Struct("dddd")
 
 
 class Throttle:
@@ -28,7 +29,8 @@ class Throttle:
 
     0 means no limit. A throttle must exist before the helpers start. Its state is two rates and two
     points in time at which all work granted so far is paid for (the generic cell rate algorithm).
-    The state is in memory that fork(2) shares.
+    What is not paid when a limit changes costs the new price. The state is in memory that fork(2)
+    shares.
     """
 
     def __init__(self, bytes_per_second: float = 0, operations_per_second: float = 0) -> None:
@@ -60,6 +62,11 @@ class Throttle:
                 return
             time.sleep(min(wait, PAUSE_SECONDS))
 
+    def at_once(self, most: int) -> int:
+        """Return how many operations may be done before a pause: 1 to `most`."""
+        limit = self.limits[1]
+        return max(1, min(most, int(limit * AHEAD_SECONDS))) if limit else most
+
     def close(self) -> None:
         """Free the shared memory."""
         self._memory.close()
@@ -69,13 +76,13 @@ class Throttle:
         """Add the price of some work in seconds and return the time when all is paid."""
         now = time.monotonic()
         with self._locked():
+            *paid, former_bytes, former_operations = _DUE.unpack_from(self._memory, _LIMITS.size)
+            former = former_bytes, former_operations
             due = [
-                max(now, paid) + amount / limit if limit else 0.0
-                for paid, amount, limit in zip(
-                    _DUE.unpack_from(self._memory, _LIMITS.size), amounts, limits, strict=True
-                )
+                now + max(0.0, at - now) * price / limit + amount / limit if limit else 0.0
+                for at, price, amount, limit in zip(paid, former, amounts, limits, strict=True)
             ]
-            _DUE.pack_into(self._memory, _LIMITS.size, *due)
+            _DUE.pack_into(self._memory, _LIMITS.size, *due, *limits)
         return max(due)
 
     @contextmanager

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 
 from backends.fs import reason_of
 from backends.fs.native import Unlinked
+from backends.tree import plain
 from backends.tree.allocation_groups import ONE_GROUP, Groups
 from backends.tree.fast import Loops
 from backends.tree.files import READ_DIRECTORY, Anchor, join, split_name, unlock
+from backends.tree.plain import PIECE_ENTRIES
 from backends.tree.processes import HelperChannel, Message
 
 #: A helper reports what it deleted after this many entries; under a limit after every piece.
@@ -37,6 +39,7 @@ class RemoveWork:
     def __call__(self, message: Message, channel: HelperChannel) -> Message:
         """Clear or drop a batch of directories and return what was done and what remains."""
         kind, paths, stretch, self._shard = message
+        self._channel = channel
         self._begin()
         self._done = 0
         if kind == "drop":
@@ -95,7 +98,7 @@ class RemoveWork:
                 self._files += count
                 self._dropped += dropped
                 self._done += count + dropped
-                channel.pace(count)
+                channel.pace(count + dropped)
                 channel.tick()
                 for name, inode in below:
                     self._add_directory(path, name, inode)
@@ -124,12 +127,18 @@ class RemoveWork:
         return len(self._below) >= (REPLY_DIRECTORIES if self._sharded else 1)
 
     def _pieces(self, fd: int, channel: HelperChannel) -> Iterator[Unlinked]:
-        """Unlink in big pieces and with small directories; under a limit entry by entry."""
-        if channel.limited:
-            return self._loops.unlink(fd, channel.stop_flag, many=False)
-        return self._loops.unlink(
-            fd, channel.stop_flag, many=True, below=self._stretch - self._done, groups=self._groups
-        )
+        """Unlink in big pieces and with small directories; under a limit in what it allows now."""
+        if channel.at_once(PIECE_ENTRIES) < PIECE_ENTRIES:
+            return plain.unlink(fd, channel.stop_flag, lambda: channel.at_once(PIECE_ENTRIES))
+        return self._large_pieces(fd, channel)
+
+    def _large_pieces(self, fd: int, channel: HelperChannel) -> Iterator[Unlinked]:
+        """Unlink piece by piece, in smaller ones from the moment when a limit is set."""
+        stop, below = channel.stop_flag, self._stretch - self._done
+        large = self._loops.unlink(fd, stop, many=True, below=below, groups=self._groups)
+        small = self._loops.unlink(fd, stop, many=False) if self._loops.in_c else large
+        while (piece := next(small if channel.limited else large, None)) is not None:
+            yield piece
 
     def _entry(self, fd: int, path: str, name: str) -> None:
         """Unlink an entry that the loop could not unlink, by the full rules."""
@@ -195,6 +204,7 @@ class RemoveWork:
             self._rmdir(fd, split_name(path)[1])
             self._dropped += 1
             self._done += 1
+            self._channel.pace(1)
         except OSError as error:
             self._add_failure(path, error)
 

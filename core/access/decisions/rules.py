@@ -254,7 +254,9 @@ _OPERATORS = (
     _server("jobs.prioritize", "change the priority of a waiting job", Scope.ADMIN_WRITE),
     _server("uploads.read", "list all uploads in flight", Scope.ADMIN_READ),
     _server("uploads.steer", "end an upload of others", Scope.ADMIN_WRITE),
-    _server("trash.steer", "purge what is kept in a trash", Scope.ADMIN_WRITE),
+    _server(
+        "trash.steer", "purge what is kept in a trash, limit the rate of purges", Scope.ADMIN_WRITE
+    ),
     _server("volumes.read", "look at all volumes", Scope.ADMIN_READ),
     _server("volumes.examine", "examine a volume on a node", Scope.ADMIN_READ),
     _server("volumes.steer", "pause a volume, change its bandwidth", Scope.ADMIN_WRITE),

@@ -8,6 +8,7 @@ doorbell, so sending one may fail.
 from core.jobs.store.lists import INDEXED, PAGE_DEFAULT, PAGE_MAX, JobLists, Query, QueuePosition
 from core.jobs.store.loading import script_texts
 from core.jobs.store.messages import PREFIX, TASK_PREFIX, Doorbell, JobEnd, Ringer, Submission
+from core.jobs.store.purges import PurgeRates, RunningPurges
 from core.jobs.store.queues import Queues, RunningJob, WaitingLane, read_queues
 from core.jobs.store.store import LIVE_CHANNEL, JobStore
 
@@ -22,11 +23,13 @@ __all__ = [
     "JobEnd",
     "JobLists",
     "JobStore",
+    "PurgeRates",
     "Query",
     "QueuePosition",
     "Queues",
     "Ringer",
     "RunningJob",
+    "RunningPurges",
     "Submission",
     "WaitingLane",
     "read_queues",

@@ -15,6 +15,7 @@ _SHARED = ("record", "layout", "locks", "lanes", "bandwidth", "moves")
 #: Scripts that need fewer of them: they read no queue, or they run before the migration has ended.
 _FEWER = {
     "share": ("record", "bandwidth"),
+    "purge_share": (),
     "migrate": ("record", "locks", "lanes"),
 }
 

@@ -158,6 +158,7 @@ def test_no_words_of_python(shell: Shell) -> None:
         ("nodes",),
         ("volumes",),
         ("volumes", "bandwidth", "local", "-o", "table"),
+        ("volumes", "purge-rate", "local", "-o", "table"),
     ):
         said = shell(*words).stdout
         assert not PYTHON_WORDS.search(said), (words, said)

@@ -130,6 +130,14 @@ def test_nodes_and_volumes(shell: Shell) -> None:
     shell("volumes", "bandwidth", "local", "0", exit_code=2)
     shown = shell("volumes", "bandwidth", "local", "none", "--json").stdout
     assert json.loads(shown)["bytes_per_second"] is None
+    row = ["local", "none", "none", "0", "unknown", "unknown"]
+    assert shell("volumes", "purge-rate", "local").stdout.rstrip("\n").split("\t") == row
+    assert shell("volumes", "purge-rate", "local", "500").stdout.startswith("local\t500\tnone\t")
+    for word in ("0", "fast", "1.5", "²"):
+        wrong = shell("volumes", "purge-rate", "local", word, exit_code=2)
+        assert "is not a number of entries" in wrong.stderr
+    shown = shell("volumes", "purge-rate", "local", "none", "--json").stdout
+    assert json.loads(shown)["entries_per_second"] is None
     shell("node", "drain", "node1")
     assert "draining" in shell("nodes").stdout
     shell("node", "undrain", "node1")

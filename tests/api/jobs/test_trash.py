@@ -186,3 +186,50 @@ def test_a_clone_begins_without_the_grants_of_its_source(site: Site) -> None:
     assert site.path(target).exists()
     assert not former.exists()
     assert record.read_bytes() == b"sealed"
+
+
+def test_a_running_purge_follows_the_rate_of_the_volume(site: Site) -> None:
+    """At one entry per second the purge would take an hour."""
+    entries, path = 3600, "/v1/volumes/local/purge-rate"
+    vfid = site.folder(**{f"f{number}": "" for number in range(entries)})
+    trash = deleted(site, vfid)
+
+    def set_rate(rate: int | None) -> None:
+        assert site.door.call("PUT", path, {"entries_per_second": rate}).status_code == 204
+
+    def running() -> dict[str, Any]:
+        found: dict[str, Any] = site.door.call("GET", path).json()
+        return found
+
+    def left() -> int:
+        return len(os.listdir(tree)) if tree.exists() else 0
+
+    scope = VFolderId.parse(vfid).scope
+    assert scope
+    tree = site.settings.directory / "local" / layout.area(scope, layout.TRASH) / trash
+    none = {"purges": 0, "observed_entries_per_second": None, "as_of": None}
+    assert running() == none | {"entries_per_second": None, "each_entries_per_second": None}
+    set_rate(1)
+    try:
+        job = site.begun("purge", vfolder=vfid, trash=trash)
+        # What it says of itself comes with a heartbeat, which also asks for the rate.
+        found = wait_for(lambda: running() if running()["as_of"] else {}, 60)
+        assert (found["entries_per_second"], found["purges"]) == (1, 1)
+        assert 0 < found["observed_entries_per_second"] < entries
+        assert 0 < left() < entries
+        set_rate(1_000_000)
+        ended = site.ended(job)
+    finally:
+        set_rate(None)
+    assert ended["state"] == "succeeded"
+    assert left() == 0
+    assert running()["purges"] == 0
+    assert site.door.call("GET", "/v1/volumes/none/purge-rate").status_code == 400
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1.5, "7", True, 1_000_000_001, 10**400])
+def test_a_wrong_rate_changes_nothing(site: Site, rate: object) -> None:
+    path = "/v1/volumes/local/purge-rate"
+    assert site.door.call("PUT", path, {"entries_per_second": rate}).status_code == 400
+    assert site.door.call("GET", path).json()["entries_per_second"] is None
+    assert site.door.call("PUT", path, {}).status_code == 400

@@ -154,6 +154,27 @@ def test_a_kept_vfolder_is_purged_before_its_time(people: People, operator: Pers
     assert people.call(operator, "GET", path).json()["trash"] == []
 
 
+def test_the_purge_rate_is_shown_set_and_lifted(people: People, operator: Person) -> None:
+    def shown() -> dict[str, Any]:
+        found = people.call(operator, "GET", "/v1/trash").json()["volumes"]
+        (second,) = [one for one in found if one["volume"] == "second"]
+        purges: dict[str, Any] = second["purges"]
+        return purges
+
+    path, limit = "/v1/volumes/second/purge-rate", {"entries_per_second": 50}
+    before = shown()
+    assert before == dict.fromkeys(before, None) | {"purges": 0}
+    assert people.call(operator, "PUT", path, limit).status_code == 204
+    assert shown() == before | limit
+    lifted: dict[str, Any] = {"entries_per_second": None}
+    answer = people.call(operator, "PUT", path, lifted | {"reason": "a quiet night"})
+    assert answer.status_code == 204
+    assert shown() == before
+    line = lines(people, operator, "trash.steer")[0]
+    assert (line["before"], line["after"], line["reason"]) == (limit, lifted, "a quiet night")
+    assert line["target"] == "volume:second"
+
+
 def test_a_rescan_is_the_source_of_orphans(people: People, operator: Person) -> None:
     answer = people.call(operator, "POST", "/v1/volumes/second/rescan", {"repair": False})
     assert people.ended(operator, answer.json()["id"])["state"] == "succeeded"

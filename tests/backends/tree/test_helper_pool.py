@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -179,4 +180,18 @@ def test_a_throttle_holds_for_all_helpers_together_and_follows_changes() -> None
     throttle.set()
     run(work, list(range(6)), effort=Effort(throttle=throttle))
     assert throttle.limits == (0, 0)
+    throttle.close()
+
+
+def test_what_is_not_paid_costs_the_new_price() -> None:
+    """Work at a low limit does not delay what comes after the limit was raised."""
+    throttle, stop = Throttle(operations_per_second=1), bytearray(1)
+    stop[0] = 1
+    throttle.pace(1_000_000, 0, stop)  # 11 days at that limit
+    stop[0] = 0
+    throttle.set(operations_per_second=1_000_000_000)
+    after = threading.Thread(target=throttle.pace, args=(1, 0, stop), daemon=True)
+    after.start()
+    after.join(60)
+    assert not after.is_alive()
     throttle.close()

@@ -6,10 +6,12 @@ import pytest
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
 from backends.tree.fast import Loops
 from contract.trees import Opener, deep, hostile, immutable
-from core.jobs import Counter, Unattended
+from core.jobs import Cancelled, Counter, Unattended
 
 LOOPS = [Loops(), Loops(native=False)]
 MANY_A_SECOND = 1_000_000
+#: A limited deletion is ended after so many entries: it says enough then.
+STOP_ENTRIES = 60
 
 
 @pytest.mark.parametrize("helpers", [1, 2])
@@ -82,6 +84,32 @@ def test_a_limit_does_not_change_what_is_deleted(tmp_path: Path, anchor: Opener)
     throttle.close()
     assert not (tmp_path / "a").exists()
     assert control.counts[Counter.DELETED][0] == entries
+
+
+class Counted(Unattended):
+    """Ends the deletion after its first reports, and notes the largest of them."""
+
+    largest = 0
+
+    def count(self, counter: Counter, items: int = 0, size_bytes: int = 0) -> None:
+        super().count(counter, items, size_bytes)
+        self.largest = max(self.largest, items)
+        if self.counts[Counter.DELETED][0] >= STOP_ENTRIES:
+            raise Cancelled("enough")
+
+
+@pytest.mark.parametrize("helpers", [1, 2])
+def test_a_low_limit_lets_few_entries_go_at_once(
+    tmp_path: Path, anchor: Opener, helpers: int
+) -> None:
+    """Not all of a large directory, after which a pause would make it even."""
+    uneven(tmp_path / "a")
+    throttle, control = Throttle(operations_per_second=100), Counted()
+    options = RemoveOptions(effort=Effort(helpers=helpers, throttle=throttle))
+    with pytest.raises(Cancelled):
+        remove_tree(anchor(tmp_path), "a", control=control, options=options)
+    throttle.close()
+    assert 0 < control.largest <= 100
 
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])

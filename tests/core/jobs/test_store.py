@@ -394,7 +394,7 @@ def test_what_holds_entries_back_stays_when_the_bandwidth_changes(desk: Desk) ->
     job = desk.usage(folder())
     assert desk.claim(job) == "ok"
     run = Run(desk.store, desk.store.get(job.id), LEASE_SECONDS, name="r1")
-    run.hold_back(7.0)
+    run.hold_back("v", 7.0)
     BandwidthStore(desk.store.redis).set("v", 1000)
     run.start()
     wait_for(lambda: run.throttle.limits[0] > 0)

@@ -319,6 +319,39 @@ def test_a_deleted_folder_is_purged_before_its_time(console: Console, operator: 
     expect(page.get_by_text("Nothing is kept here.")).to_be_visible()
 
 
+def test_the_purge_rate_of_a_volume_is_set_and_lifted(console: Console, operator: Person) -> None:
+    people = console.people
+
+    def limit() -> int | None:
+        found = people.call(operator, "GET", "/v1/trash").json()["volumes"]
+        (rate,) = [
+            one["purges"]["entries_per_second"] for one in found if one["volume"] == "second"
+        ]
+        return int(rate) if rate is not None else None
+
+    page = console.open(operator, "/console/op/backlog")
+    row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="second"))
+    expect(row).to_contain_text("no limit")
+    row.get_by_role("button", name="Change rate").click()
+    dialog = page.get_by_role("dialog")
+    entries = dialog.get_by_label("Entries per second")
+    for wrong in ("0", "1.5", "fast", "1000000001"):
+        entries.fill(wrong)
+        expect(dialog.get_by_role("button", name="Set rate")).to_be_disabled()
+    entries.fill("500")
+    console.check(page)
+    give_reason(page, "Set rate", "Slow disks.")
+    expect(row).to_contain_text("500 entries/s")
+    assert limit() == 500
+    assert newest(people, operator, "trash.steer")["reason"] == "Slow disks."
+    row.get_by_role("button", name="Change rate").click()
+    expect(dialog).to_contain_text("The limit now: 500 entries/s.")
+    entries.fill("")
+    give_reason(page, "Lift the limit", "")
+    expect(row).to_contain_text("no limit")
+    assert limit() is None
+
+
 def test_a_user_is_blocked_and_the_audit_log_is_exported(
     console: Console, operator: Person
 ) -> None:

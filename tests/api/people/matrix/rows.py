@@ -241,6 +241,8 @@ _OPERATORS = (
     ),
     _row("POST /v1/volumes/absent/doctor", "volumes.examine", 400),
     _row(f"POST /v1/volumes/local/scopes/{SCOPE}/trash/{ABSENT}/purge", "trash.steer", 404, WHY),
+    _row("PUT /v1/volumes/local/purge-rate", "trash.steer", 400, {"entries_per_second": 0}),
+    _row("PUT /v1/volumes/absent/purge-rate", "trash.steer", 400, {"entries_per_second": 1}),
     _row("POST /v1/nodes/absent/drain", "nodes.steer", 404, WHY),
     _row("POST /v1/nodes/absent/undrain", "nodes.steer", 404),
     _row(f"POST /v1/uploads/{ABSENT}/end", "uploads.steer", 404, WHY),

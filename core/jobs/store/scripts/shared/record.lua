@@ -27,6 +27,8 @@
 --   on:<node>           set     the jobs that a node runs
 --   paused              set     paused volumes
 --   bandwidth           hash    volume -> bytes per second, shared by its jobs and streams
+--   purge-rates         hash    volume -> entries per second, shared by the jobs that purge on it
+--   purging:<v>         set     ids of the jobs that purge on a volume; some may have ended
 --   streams:<v>         hash    process of a door -> '<streams> <time (ms)>', expires soon
 --   ended:<short|long>  zset    ids by the time of their end; kept for the short or the long time
 --   deadlines           zset    ids by their deadline (ms)
