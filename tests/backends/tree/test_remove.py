@@ -1,10 +1,14 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from backends.tree import Effort, RemoveOptions, Throttle, remove_tree
 from backends.tree.fast import Loops
+from backends.tree.files import Anchor
+from backends.tree.processes import HelperChannel
+from backends.tree.remove.work import RemoveWork
 from contract.trees import Opener, deep, hostile, immutable
 from core.jobs import Cancelled, Counter, Unattended
 
@@ -110,6 +114,29 @@ def test_a_low_limit_lets_few_entries_go_at_once(
         remove_tree(anchor(tmp_path), "a", control=control, options=options)
     throttle.close()
     assert 0 < control.largest <= 100
+
+
+def test_a_limit_that_is_set_within_a_large_directory_makes_its_pieces_smaller(
+    tmp_path: Path, anchor: Opener
+) -> None:
+    """One call in C may unlink some 15,000 entries with names of this length, or a hundred."""
+    entries, throttle = 15_500, Throttle()
+    for number in range(entries):
+        (tmp_path / f"{number:0250}").touch()
+    one, other = socket.socketpair()
+    fd = os.open(tmp_path, os.O_RDONLY)
+    work = RemoveWork(Anchor(anchor(tmp_path)), Loops())
+    work._stretch = work._done = 0
+    pieces = work._large_pieces(fd, HelperChannel(one, throttle))
+    first = next(pieces)[0]
+    throttle.set(operations_per_second=MANY_A_SECOND)
+    second = next(pieces)[0]
+    assert 0 < second < 1000 < first
+    assert first + second + sum(piece[0] for piece in pieces) == entries
+    os.close(fd)
+    throttle.close()
+    one.close()
+    other.close()
 
 
 @pytest.mark.parametrize("loops", LOOPS, ids=["c", "python"])
