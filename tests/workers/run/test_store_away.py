@@ -126,7 +126,7 @@ CASES += [(verb, full) for verb in (rescan, delete, extract)]
 def test_a_verb_waits_for_the_store(
     site: Site, verb: Callable[[Site], Request], kind: Callable[..., None]
 ) -> None:
-    assert fail_each_call(site, "_work", kind, verb) >= (verb is not purge)
+    assert fail_each_call(site, "_work", kind, verb) >= 1
 
 
 @pytest.mark.parametrize("kind", [away, answer_lost, full])
