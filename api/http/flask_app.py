@@ -35,6 +35,8 @@ class RequestContext(Request):
     request_id: str | None = None
     #: When the first hook ran, on the monotonic clock (seconds).
     began = 0.0
+    #: An answer has the id.
+    is_answered = False
     #: The route needs the secret, and the request did not send the right one.
     unauthenticated = False
     #: The user for which the manager asks: it is decided as for that user. None: for itself.

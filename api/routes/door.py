@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, current_app
 from msgspec import structs
@@ -376,7 +376,8 @@ class Door:
 
 def current_door() -> Door:
     """Return the door of the current request."""
-    return cast("Door", _this_app().extensions[_KEY])
+    door: Door = _this_app().extensions[_KEY]
+    return door
 
 
 def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
@@ -394,7 +395,11 @@ def make_app(name: str, settings: Settings, *, measured: bool = True) -> Flask:
 
 def _end(response: Response) -> Response:
     request = this_request()
-    response.headers[REQUEST_ID_HEADER] = request.request_id
+    if not request.is_answered:  # Flask runs the hooks again when one of them fails
+        request.is_answered = True
+        response.headers.add(REQUEST_ID_HEADER, request.request_id)
+    else:
+        response.headers[REQUEST_ID_HEADER] = request.request_id
     _log.info(
         "request answered",
         method=request.method,

@@ -34,6 +34,9 @@ SAFE_HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
 
+#: A value of `Cache-Control`: no cache keeps the answer.
+NO_STORE = "no-store"
+
 #: Header texts that a process remembers: names and times of files repeat.
 _TEXTS_KNOWN = 512
 
@@ -174,7 +177,7 @@ class Sendable:
 
 
 def answer(
-    file: Sendable, *, no_cache: bool = False, requested: ranges.RequestedRanges | None = None
+    file: Sendable, *, caching: str = "", requested: ranges.RequestedRanges | None = None
 ) -> Response:
     """Return the response to a GET or HEAD of a file; the file is closed after the last byte.
 
@@ -185,11 +188,12 @@ def answer(
         StorageError: the first byte cannot be read.
     """
     try:
-        choice = ranges.choose(file.representation(), requested or ranges.requested_ranges())
-        headers = headers_of(file.name, file.etag, file.modified, no_cache=no_cache)
+        asked = requested or ranges.requested_ranges()
+        choice = ranges.choose(file.representation(), asked)
+        headers = headers_of(file.name, file.etag, file.modified, caching=caching)
         status, start, length = ranges.apply_choice(choice, file.stat.st_size, headers)
         body = None
-        if status != HTTPStatus.NOT_MODIFIED and request.method != "HEAD":
+        if status != HTTPStatus.NOT_MODIFIED and asked.method != "HEAD":
             body = _body(file, start, length)
     except BaseException:
         file.close()
@@ -197,7 +201,15 @@ def answer(
     if body is None:
         file.close()
         return Response(status=status, headers=headers)
-    return Response(body, status, headers, direct_passthrough=True)
+    return FileResponse(body, status, headers, direct_passthrough=True)
+
+
+class FileResponse(Response):
+    """A response whose headers are complete: none is a location, and the length is known."""
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:  # noqa: ARG002 - werkzeug's
+        """Return the headers as they are; werkzeug copies them one by one and looks for these."""
+        return self.headers
 
 
 def _body(file: Sendable, start: int, length: int) -> Any:  # noqa: ANN401 - ours, or the server's wrapper of it
@@ -233,10 +245,14 @@ def _pieces(part: FilePart) -> Iterator[bytes]:
         part.close()
 
 
-def headers_of(name: str, etag: str, modified: int, *, no_cache: bool) -> Headers:
-    """Return the headers of a file's response: those that depend on no range."""
-    headers = Headers(
+def headers_of(name: str, etag: str, modified: int, *, caching: str) -> Headers:
+    """Return the headers of a file's response: those that depend on no range.
+
+    `caching` is the value of `Cache-Control`; without one there is no such header.
+    """
+    return Headers(
         [
+            *([("Cache-Control", caching)] if caching else ()),
             *SAFE_HEADERS.items(),
             ("Content-Type", "application/octet-stream"),
             ("Content-Disposition", attachment(name)),
@@ -245,9 +261,6 @@ def headers_of(name: str, etag: str, modified: int, *, no_cache: bool) -> Header
             ("Accept-Ranges", "bytes"),
         ]
     )
-    if no_cache:
-        headers["Cache-Control"] = "no-store"
-    return headers
 
 
 @lru_cache(_TEXTS_KNOWN)

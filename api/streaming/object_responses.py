@@ -23,7 +23,7 @@ CHUNK_BYTES = 256 * 1024
 _out = metrics.STREAMED_BYTES.labels("out")
 
 
-def answer(tree: ObjectTree, path: VFolderPath, pace: Pace, *, no_cache: bool = False) -> Response:
+def answer(tree: ObjectTree, path: VFolderPath, pace: Pace, *, caching: str = "") -> Response:
     """Return the response to a GET or HEAD of an object; it is closed after the last byte.
 
     Raises:
@@ -38,7 +38,7 @@ def answer(tree: ObjectTree, path: VFolderPath, pace: Pace, *, no_cache: bool = 
     etag = f'"{found.etag}"'
     what = ranges.Representation(found.size, etag, modified)
     choice = ranges.choose(what, ranges.requested_ranges())
-    headers = files.headers_of(path.name, etag, modified, no_cache=no_cache)
+    headers = files.headers_of(path.name, etag, modified, caching=caching)
     if request.method != "HEAD" and (url := tree.presigned(path, files.attachment(path.name))):
         return _redirect(url)
     status, start, length = ranges.apply_choice(choice, found.size, headers)

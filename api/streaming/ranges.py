@@ -84,7 +84,7 @@ def requested_ranges() -> RequestedRanges:
     """Return the conditional headers of the current request."""
     get = request.environ.get
     return RequestedRanges(
-        request.method,
+        get("REQUEST_METHOD", "GET"),
         range=get("HTTP_RANGE"),
         if_range=get("HTTP_IF_RANGE"),
         if_match=get("HTTP_IF_MATCH"),
@@ -141,11 +141,11 @@ def apply_choice(choice: Choice, size: int | None, headers: Headers) -> tuple[in
             return HTTPStatus.NOT_MODIFIED, 0, 0
         case PartialContent(start, length):
             headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
-            headers["Content-Length"] = str(length)
+            headers.add("Content-Length", str(length))
             return HTTPStatus.PARTIAL_CONTENT, start, length
         case Complete():
             if size is not None:
-                headers["Content-Length"] = str(size)
+                headers.add("Content-Length", str(size))
             return HTTPStatus.OK, 0, size or 0
 
 

@@ -76,6 +76,10 @@ class DownloadSource:
         Raises:
             VFolderNotFound, SnapshotNotFound, EntryNotFound: it does not exist.
         """
+        if self.root is None and not self.snapshot and self.below.is_root:
+            with self.backend.open_vfolder(self.vfolder) as top:
+                yield top
+            return
         with ExitStack() as outer:
             if self.root is not None:
                 above = outer.enter_context(descriptors.opened(str(self.root)))
@@ -102,7 +106,8 @@ class WantedFile:
     source: DownloadSource
     path: VFolderPath
     or_directory: bool
-    no_cache: bool
+    #: The value of `Cache-Control`; empty for none.
+    caching: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class WantedArchive:
     form: ArchiveFormat
     name: str
     tolerant: bool
-    no_cache: bool = False
+    caching: str = ""
 
 
 class TicketRefused(StorageError):
@@ -182,12 +187,15 @@ def download() -> Response:
     door = current_door()
     ticket = tickets.ticket(DownloadTicket, parameters, door)
     source = _source_of(ticket, door)
-    with _hidden_escapes():
+    try:
         path = tickets.target(ticket.relpath, parameters)
+    except PathEscape:
+        raise _hidden_escape() from None
     as_archive = archive or ticket.archive
     if form and not as_archive:
         raise InvalidParameters("format is for archives; send archive=true, too.")
-    wanted = WantedFile(ticket.volume, source, path, as_archive, no_cache)
+    caching = files.NO_STORE if no_cache else ""
+    wanted = WantedFile(ticket.volume, source, path, as_archive, caching)
     return tickets.kept(ticket, entry_answer(wanted, form or ZIP, tolerant=tolerant), door)
 
 
@@ -205,7 +213,7 @@ def entry_answer(wanted: WantedFile, form: ArchiveFormat, *, tolerant: bool = Fa
     entries = [plan.Source(path, "")]  # names are relative to the directory
     name = (path.name or DEFAULT_NAME) + form.suffix
     directory = WantedArchive(
-        wanted.volume, wanted.source, entries, form, name, tolerant, wanted.no_cache
+        wanted.volume, wanted.source, entries, form, name, tolerant, wanted.caching
     )
     with _hidden_escapes():
         return _archive_answer(directory, door)
@@ -276,7 +284,11 @@ def _hidden_escapes() -> Iterator[None]:
     try:
         yield
     except PathEscape:
-        raise EntryNotFound("No such file in the vfolder.") from None
+        raise _hidden_escape() from None
+
+
+def _hidden_escape() -> EntryNotFound:
+    return EntryNotFound("No such file in the vfolder.")
 
 
 def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
@@ -291,7 +303,7 @@ def _file_answer(wanted: WantedFile, door: Door) -> Response | None:
         return None
     if handoff and file.file is not None:
         return _passed_to_proxy(door, wanted.volume, wanted.path, file.file)
-    return files.answer(file, no_cache=wanted.no_cache)
+    return files.answer(file, caching=wanted.caching)
 
 
 def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
@@ -300,15 +312,18 @@ def _object_answer(wanted: WantedFile, objects: HasObjects) -> Response | None:
     tree = objects.tree(source.vfolder)
     if wanted.or_directory and tree.is_directory(path):
         return None
-    return object_responses.answer(tree, path, source.pace(), no_cache=wanted.no_cache)
+    return object_responses.answer(tree, path, source.pace(), caching=wanted.caching)
 
 
 def _open(wanted: WantedFile, small_bytes: int) -> files.Sendable | None:
     source, path = wanted.source, wanted.path
-    with _hidden_escapes(), source.opened() as top:
-        if wanted.or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
-            return None
-        found = paths.open_small_file(top, path, small_bytes)
+    try:
+        with source.opened() as top:
+            if wanted.or_directory and stat.S_ISDIR(paths.stat_beneath(top, path).st_mode):
+                return None
+            found = paths.open_small_file(top, path, small_bytes)
+    except PathEscape:
+        raise _hidden_escape() from None
     # A file object closes itself when the caller has stopped waiting.
     file = None if found.content is not None else FileIO(found.descriptor)
     return files.Sendable(file, path.name, found, source.pace(), found.content)
@@ -402,8 +417,8 @@ def _archive_response(archive: ArchiveResponse, wanted: WantedArchive) -> Respon
     headers["Content-Type"] = archive.form.content_type
     headers["Content-Disposition"] = attachment(wanted.name)
     _set_validators(archive, headers)
-    if wanted.no_cache:
-        headers["Cache-Control"] = "no-store"
+    if wanted.caching:
+        headers["Cache-Control"] = wanted.caching
     what = ranges.Representation(archive.length, archive.etag)
     choice = ranges.choose(what, ranges.requested_ranges())
     status, start, length = ranges.apply_choice(choice, archive.length, headers)

@@ -104,7 +104,7 @@ def allow_origin(response: Response) -> Response:
     uploads = request.path == _UPLOAD or request.path.startswith(f"{_UPLOAD}/")
     if uploads:
         _speak_tus(response)
-    allowed = _allowed_origin(uploads=uploads)
+    allowed = _allowed_origin(request, uploads=uploads)
     if allowed:
         _let_read(response, allowed, uploads=uploads)
     if not (uploads and allowed == _EVERY):
@@ -123,9 +123,9 @@ def _let_people_read(request: RequestContext, response: Response, origins: Conta
     response.headers.add("Vary", "Origin")
 
 
-def _allowed_origin(*, uploads: bool) -> str | None:
+def _allowed_origin(request: RequestContext, *, uploads: bool) -> str | None:
     """Return the origin whose pages may read this response, `*` for every one; None for none."""
-    origin = request.headers.get("Origin")
+    origin = request.environ.get("HTTP_ORIGIN")
     if named := current_door().settings.vfolder.doors.origins:
         return origin if origin in named else None
     if uploads:
@@ -133,7 +133,7 @@ def _allowed_origin(*, uploads: bool) -> str | None:
     if request.path not in _TICKET_ROUTES:
         return None
     # What cannot be read may have an origin behind what was read.
-    return origin or (_EVERY if this_request().unreadable else None)
+    return origin or (_EVERY if request.unreadable else None)
 
 
 def _let_read(response: Response, origin: str, *, uploads: bool) -> None:

@@ -12,6 +12,7 @@ from werkzeug.utils import redirect
 from werkzeug.wrappers import Response
 
 from api.access import open_answer
+from api.http import this_request
 from api.routes import Door, bind_log_context
 from core.access import (
     AnyTicket,
@@ -52,7 +53,7 @@ def query(known: Iterable[str], *, others: bool = False) -> dict[str, str]:
     Raises:
         InvalidParameters: a parameter is unknown and `others` are not allowed.
     """
-    parameters = request.args.to_dict()
+    parameters = this_request().args.to_dict()
     unknown = sorted(parameters.keys() - set(known))
     if unknown and not others:
         raise InvalidParameters(

@@ -96,7 +96,7 @@ def get_content(asked: PersonRequest) -> Response:
         raise tickets.OnOtherNode(door.volume_access.node_of(place.volume).client_url)
     source = downloads.source_of(place.volume, place.vfolder)
     wanted = downloads.WantedFile(
-        place.volume, source, path, or_directory=form is not None, no_cache=False
+        place.volume, source, path, or_directory=form is not None, caching=_CACHING
     )
     try:
         response = downloads.entry_answer(wanted, form or ZIP)
@@ -105,5 +105,4 @@ def get_content(asked: PersonRequest) -> Response:
             raise
         del request.environ[_RANGE]  # the file is empty
         response = downloads.entry_answer(wanted, form or ZIP)
-    response.headers["Cache-Control"] = _CACHING
     return asked.keep_deciding(response)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from flask import Response, request
 
 from api.doors.people.documents import entry_document
-from api.http import answer, no_content, problems
+from api.http import answer, no_content, problems, this_request
 from api.jobs import pointer
 from api.routes import (
     PeopleResource,
@@ -77,7 +77,7 @@ def query(known: Iterable[str]) -> dict[str, str]:
         InvalidParameters: a parameter is unknown, or is given twice.
     """
     known, given = set(known), {}
-    text = request.query_string.decode("utf-8", "surrogateescape")
+    text = this_request().query_string.decode("utf-8", "surrogateescape")
     for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
         if name not in known:
             raise pointer(name, "is not a parameter of this route")

@@ -146,7 +146,7 @@ def get_snapshot_content(asked: PersonRequest) -> Response:
         raise tickets.OnOtherNode(door.volume_access.node_of(place.volume).client_url)
     source = replace(downloads.source_of(place.volume, place.vfolder), snapshot=name)
     wanted = downloads.WantedFile(
-        place.volume, source, path, or_directory=form is not None, no_cache=True
+        place.volume, source, path, or_directory=form is not None, caching="no-store"
     )
     return asked.keep_deciding(downloads.entry_answer(wanted, form or ZIP))
 

@@ -176,13 +176,12 @@ def get_link_content(token: str) -> Response:
         downloads.source_of(place.volume, place.vfolder, base),
         path,
         or_directory=form is not None,
-        no_cache=False,
+        caching="private, no-cache",
     )
     with _hidden():
         response = downloads.entry_answer(wanted, form or ZIP)
     if this_request().method == "GET" and response.status_code in (200, 206):
         _count(visit, response, f"{given.get('path', '')}\0{given.get('format', '')}")
-    response.headers["Cache-Control"] = "private, no-cache"
     door.link_visits.keep_deciding(visit, response)
     return private(response, keep_caching=True)
 
