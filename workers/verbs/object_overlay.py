@@ -53,6 +53,8 @@ class _OverSource:
         self._made_way: dict[str, str] = {}
         #: The bytes of the objects that were replaced, by the names of entries.
         self.replaced: dict[str, int] = {}
+        #: The bytes of what made way, by the names of entries: gone, also where no entry came.
+        self.freed: dict[str, int] = {}
 
     def entries(self) -> Iterator[SourceEntry]:
         """See `SendingSource.entries`."""
@@ -93,8 +95,8 @@ class _OverSource:
             if not self._makes_way:
                 raise
             freed = self._make_way(one, path, target)
+            self.freed[one.name] = self.freed.get(one.name, 0) + freed
             self._send(one, path, target)
-            self.replaced[one.name] = self.replaced.get(one.name, 0) + freed
 
     def _send(self, one: SourceEntry, path: VFolderPath, target: ObjectTree) -> None:
         if one.kind == "d" and self._has_directory(path, target):
@@ -264,8 +266,10 @@ class OverlayToObjects(TransferToObjects):
             return
         self._counts = counts
         replaced = self._over.replaced.pop(one.name, 0)
+        gone = self._over.freed.pop(one.name, 0)
         if error is None or isinstance(error, _NotSent):
-            counts["replaced_bytes"] = counts.get("replaced_bytes", 0) + replaced
+            gone += replaced
+        counts["replaced_bytes"] = counts.get("replaced_bytes", 0) + gone
         if isinstance(error, _NotSent):
             kind = error.facts["counted_as"]
             counts[kind] = counts.get(kind, 0) + 1

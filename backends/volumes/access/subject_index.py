@@ -158,6 +158,7 @@ class SubjectIndex:
         """
         if self._announced(subject, mark):
             return
+        _log.warning("change of subject not announced yet", subject=str(subject))
         self._view = None
         with self._lock:
             self._unannounced[subject] = mark
@@ -169,8 +170,7 @@ class SubjectIndex:
         arguments: list[str | int] = [subject.hex, CHANGES_KEPT, mark]
         try:
             self._changed(keys=[VERSION_KEY, CHANGED_KEY, CHANGING_KEY], args=arguments)
-        except redis.RedisError as error:
-            _log.warning("change of subject not announced yet", reason=str(error))
+        except redis.RedisError:
             return False
         return True
 

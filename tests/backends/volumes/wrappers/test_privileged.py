@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -44,13 +44,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    directory = tmp_path_factory.mktemp("privileged")
-    for part in (directory, *directory.parents):
-        if part == Path(gettempdir()):
-            break
-        part.chmod(0o755)  # pytest closes its own directories to other users
-    with mounted(directory / "disk", ["mkfs.btrfs", "-q"], size_bytes=256 * MIB) as top:
+def site() -> Iterator[Site]:
+    # Each start of pytest closes its own directories to other users.
+    with (
+        TemporaryDirectory(prefix="privileged-") as name,
+        mounted(Path(name) / "disk", ["mkfs.btrfs", "-q"], size_bytes=256 * MIB) as top,
+    ):
+        directory = Path(name)
+        directory.chmod(0o755)
         os.chown(top, OWNER, OWNER)
         socket_path = directory / "quota.sock"
         more = f"""

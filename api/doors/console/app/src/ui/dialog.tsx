@@ -1,7 +1,7 @@
 /** Dialogs: native `dialog` elements, opened by code, one answer each. */
 import { signal } from "@preact/signals";
-import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { type ComponentChildren, createContext } from "preact";
+import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
 import { asProblem, Problem } from "../lib/api";
 import { t } from "../texts";
 import { Button, IconButton } from "./controls";
@@ -9,15 +9,18 @@ import { ProblemNotice } from "./parts";
 
 interface Opened {
   number: number;
+  /** What had the focus when it was opened. A menu that closes meanwhile may still have it when the dialog is drawn. */
+  from: Element | null;
   render: (close: () => void) => ComponentChildren;
 }
 const opened = signal<Opened[]>([]);
 let numbers = 0;
+const From = createContext<Element | null>(null);
 
 /** Open a dialog; the function gets what closes it. */
 export function openDialog(render: (close: () => void) => ComponentChildren): () => void {
   const number = ++numbers;
-  opened.value = [...opened.value, { number, render }];
+  opened.value = [...opened.value, { number, from: document.activeElement, render }];
   return () => closeNumber(number);
 }
 
@@ -31,7 +34,7 @@ export function closeDialogs(): void {
 
 /** The place of the dialogs in the page. */
 export function Dialogs() {
-  return <>{opened.value.map((one) => <div key={one.number}>{one.render(() => closeNumber(one.number))}</div>)}</>;
+  return <>{opened.value.map((one) => <From.Provider key={one.number} value={one.from}><div>{one.render(() => closeNumber(one.number))}</div></From.Provider>)}</>;
 }
 
 export function Dialog({ title, onClose, wide = false, children }: {
@@ -42,14 +45,16 @@ export function Dialog({ title, onClose, wide = false, children }: {
 }) {
   const element = useRef<HTMLDialogElement>(null);
   const id = useId();
+  const from = useContext(From);
   useEffect(() => {
-    const before = document.activeElement as HTMLElement | null;
+    const before = [document.activeElement, from];
     const dialog = element.current!;
     dialog.showModal();
     dialog.querySelector<HTMLElement>("[data-first]")?.focus();
     return () => {
       dialog.close();
-      before?.focus?.();
+      const stays = before.find((one) => one?.isConnected && one !== document.body);
+      if (stays instanceof HTMLElement) stays.focus();
     };
   }, []);
   return (

@@ -82,7 +82,9 @@ export function Menus() {
         if ((event as unknown as ToggleEvent).newState !== "closed") return;
         const from = shown.peek()?.from;
         shown.value = null;
-        if (!document.activeElement || document.activeElement === document.body) from?.focus();
+        // A row of a list has no focus of its own: its list has it.
+        const home = from?.closest<HTMLElement>("[role=grid]") ?? from;
+        if (!document.activeElement || document.activeElement === document.body) home?.focus();
       }}
       onKeyDown={(event) => {
         const found = entries();

@@ -1,1 +1,0 @@
-import{a,b}from"./chunk-YULNXC3B.js";import"./chunk-I3NO4JRX.js";import"./chunk-36TTPDMN.js";import"./chunk-GZBYOIXT.js";import"./chunk-7BTOD5WM.js";import"./chunk-3DATPW7N.js";import"./chunk-Q3UOHANN.js";import"./chunk-ZKJOPFJG.js";import"./chunk-TH75TLSB.js";import"./chunk-PWEZMMAM.js";import"./chunk-ORCOCCC5.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};

@@ -1,0 +1,1 @@
+import{a,b}from"./chunk-M757WMWT.js";import"./chunk-I3WJYG4Z.js";import"./chunk-N224P4AH.js";import"./chunk-XU6PAMEU.js";import"./chunk-NTKWSNXQ.js";import"./chunk-O6NFZRIA.js";import"./chunk-LUCYASHL.js";import"./chunk-OK7YXQNI.js";import"./chunk-BYKOWCIO.js";import"./chunk-EEPFEHX6.js";import"./chunk-C5HNBLJF.js";import"./chunk-3RNHDNP5.js";export{b as Accept,a as giveFolder};
