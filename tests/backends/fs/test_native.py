@@ -494,7 +494,10 @@ def test_what_a_signal_handler_raises_ends_the_call(tmp_path: Path) -> None:
 def test_threads_that_share_nothing_work_side_by_side(tmp_path: Path) -> None:
     """A stress of all functions, for the sanitizers."""
     for number in range(40):
-        (tmp_path / f"{number}").write_bytes(bytes(number))
+        with (tmp_path / f"{number}").open("wb") as file:
+            file.write(bytes(number))
+            file.flush()
+            os.fsync(file.fileno())  # while its blocks are written, a file may be said to have none
     names = [f"{number}".encode() for number in range(40)]
     planned = [met(tmp_path / f"{number}") for number in range(40)]
 

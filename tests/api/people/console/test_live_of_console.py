@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import CDPSession, Page, Route, expect
+from playwright.sync_api import CDPSession, Locator, Page, Route, expect
 
 from core.jobs.requests import UsageRequest
 from core.jobs.store import JobStore, Submission
@@ -80,6 +80,16 @@ def live(page: Page) -> None:
     expect(page.get_by_text("Live", exact=True).first).to_be_visible()
 
 
+def look_until_seen(page: Page, found: Locator) -> None:
+    """Let a page look after news until it shows something; news of something else may be first."""
+    for _ in range(LOOKS_WITHOUT_POLL):
+        page.clock.run_for(AFTER_NEWS_MS)
+        page.wait_for_timeout(1000)
+        if found.count():
+            break
+    expect(found.first).to_be_visible()
+
+
 @contextmanager
 def resumed(people: People, operator: Person) -> Iterator[None]:
     try:
@@ -134,8 +144,7 @@ def test_changes_come_by_the_stream_while_no_page_polls(console: Console, operat
             live(page)
             page.clock.pause_at(page.evaluate("Date.now() + 1000"))
             news.after(topic, act, repeat=topic != "jobs")
-            page.clock.run_for(AFTER_NEWS_MS)
-            expect(page.get_by_role("row").filter(has_text=shown).first).to_be_visible()
+            look_until_seen(page, page.get_by_role("row").filter(has_text=shown))
 
 
 def test_what_is_found_and_published_comes_by_the_stream(
@@ -179,13 +188,7 @@ def test_what_is_found_and_published_comes_by_the_stream(
         expect(page.get_by_role("main").get_by_text(shown)).to_have_count(0)
         page.clock.pause_at(page.evaluate("Date.now() + 1000"))
         news.after(topic, act, repeat=True)
-        found = page.get_by_role("main").get_by_text(shown)
-        for _ in range(LOOKS_WITHOUT_POLL):  # the news of a sweep of the worker may be the first
-            page.clock.run_for(AFTER_NEWS_MS)
-            page.wait_for_timeout(1000)
-            if found.count():
-                break
-        expect(found.first).to_be_visible()
+        look_until_seen(page, page.get_by_role("main").get_by_text(shown))
 
 
 def test_new_rows_wait_while_the_list_is_read(console: Console, operator: Person) -> None:
