@@ -142,7 +142,7 @@ def test_changes_come_by_the_stream_while_no_page_polls(console: Console, operat
             page.clock.install()
             page.reload()
             live(page)
-            page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+            page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
             news.after(topic, act, repeat=topic != "jobs")
             look_until_seen(page, page.get_by_role("row").filter(has_text=shown))
 
@@ -186,7 +186,7 @@ def test_what_is_found_and_published_comes_by_the_stream(
         page.reload()
         live(page)
         expect(page.get_by_role("main").get_by_text(shown)).to_have_count(0)
-        page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+        page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
         news.after(topic, act, repeat=True)
         look_until_seen(page, page.get_by_role("main").get_by_text(shown))
 
